@@ -1,0 +1,1 @@
+//! Benches: criterion, and side-by-side comparisons with peers.

@@ -1,0 +1,1 @@
+//! The mechanism of checkpoint and restore: namespaces, network, CRIU.

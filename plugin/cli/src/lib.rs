@@ -1,0 +1,1 @@
+//! The command stasis: list, show, checkpoint, rm, doctor.

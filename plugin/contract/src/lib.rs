@@ -1,0 +1,1 @@
+//! The types that cross a process or a file: no I/O, no clock.

@@ -1,0 +1,1 @@
+//! The image store: stage, commit, verify, list and retain checkpoint images.

@@ -1,0 +1,1 @@
+//! Pure decisions: when to checkpoint, suspend and migrate, and where to run.

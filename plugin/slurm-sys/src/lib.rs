@@ -1,0 +1,1 @@
+//! Raw bindings to libslurm, made by bindgen from the installed slurm.h.

@@ -1,0 +1,1 @@
+//! The SPANK plugin spank_stasis.so: hooks only.

@@ -1,0 +1,1 @@
+//! A discrete-event simulator that tells which checkpoint policies pay.

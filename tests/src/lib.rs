@@ -1,0 +1,1 @@
+//! The suites that run on the testbed's real cluster.

@@ -1,0 +1,1 @@
+//! Session and spot traces: formats, importers, seeded generators, fits.
