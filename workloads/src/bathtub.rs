@@ -143,10 +143,11 @@ impl Bathtub {
 
 /// The smallest point of `[low, high]` where `reached` holds, to the last bit; `high` if it holds nowhere.
 fn bisect(mut low: f64, mut high: f64, reached: impl Fn(f64) -> bool) -> f64 {
-    loop {
+    // 64 halvings reach the last bit of most numbers; 200 those very near 0 too.
+    for _ in 0..200 {
         let middle = low + (high - low) / 2.0;
         if !(middle > low && middle < high) {
-            return high;
+            break;
         }
         if reached(middle) {
             high = middle;
@@ -154,4 +155,5 @@ fn bisect(mut low: f64, mut high: f64, reached: impl Fn(f64) -> bool) -> f64 {
             low = middle;
         }
     }
+    high
 }

@@ -27,11 +27,11 @@ pub fn fraction<'de, D: Deserializer<'de>>(input: D) -> Result<f64, D::Error> {
     accept(input, "must be a number from 0 to 1", |x| (0.0..=1.0).contains(&x))
 }
 
-fn accept<'de, D: Deserializer<'de>>(input: D, rule: &str, ok: impl Fn(f64) -> bool) -> Result<f64, D::Error> {
+fn accept<'de, D: Deserializer<'de>>(
+    input: D,
+    rule: &str,
+    ok: impl Fn(f64) -> bool,
+) -> Result<f64, D::Error> {
     let number = f64::deserialize(input)?;
-    if number.is_finite() && ok(number) {
-        Ok(number)
-    } else {
-        Err(Error::custom(format!("{number} {rule}")))
-    }
+    if number.is_finite() && ok(number) { Ok(number) } else { Err(Error::custom(format!("{number} {rule}"))) }
 }

@@ -169,7 +169,9 @@ impl Law {
         match *self {
             Self::Constant { value_s } => value_s,
             Self::Exponential { mean_s } => -mean_s * (-p).ln_1p(),
-            Self::LogNormal { median_s, sigma } => median_s * (-SQRT_2 * sigma * erf::erfc_inv(2.0 * p)).exp(),
+            Self::LogNormal { median_s, sigma } => {
+                median_s * (-SQRT_2 * sigma * erf::erfc_inv(2.0 * p)).exp()
+            }
             Self::Weibull { shape, scale_s } => scale_s * (-(-p).ln_1p()).powf(1.0 / shape),
             Self::Pareto { shape, minimum_s } => minimum_s * (1.0 - p).powf(-1.0 / shape),
             Self::Bathtub(law) => law.quantile(p),

@@ -5,9 +5,12 @@
 //! drawn from laws are `f64` seconds until they become times. Keys and fields carry their units.
 
 mod bathtub;
-#[allow(dead_code, reason = "the generator specification uses the rest")]
 mod checked;
 mod error;
+pub mod fit;
+pub mod format;
+pub mod generate;
+pub mod import;
 mod job;
 mod law;
 mod session;
@@ -16,6 +19,7 @@ pub mod streams;
 
 pub use bathtub::{Bathtub, Parameters as BathtubParameters};
 pub use error::{Invalid, TraceError};
+pub use format::{Sessions, open_sessions, write_sessions};
 pub use job::{Job, JobStatus};
 pub use law::{Law, seconds_to_ns};
 pub use session::{Interval, MemoryStep, NS_PER_S, Request, Session};

@@ -108,7 +108,10 @@ impl Session {
         for (index, step) in self.memory.iter().enumerate() {
             if step.at_ns < earliest_ns || step.at_ns >= self.end_ns {
                 let nth = index + 1;
-                return Err(Invalid::new("memory_used_s_bytes", format!("step {nth} is out of order or outside")));
+                return Err(Invalid::new(
+                    "memory_used_s_bytes",
+                    format!("step {nth} is out of order or outside"),
+                ));
             }
             earliest_ns = step.at_ns.saturating_add(1);
         }

@@ -38,13 +38,20 @@ impl SpotTrace {
     /// # Errors
     /// A trace longer than 2^64 nanoseconds (584 years).
     pub fn push(&mut self, instances: u32) -> Result<(), Invalid> {
-        let too_long = || Invalid::new("data", "the trace is longer than 584 years");
-        let at_ns = self.ticks.checked_mul(self.gap_ns).ok_or_else(too_long)?;
-        at_ns.checked_add(self.gap_ns).ok_or_else(too_long)?;
-        if self.steps.last().is_none_or(|last| last.instances != instances) {
-            self.steps.push(SpotStep { at_ns, instances });
+        self.push_many(instances, 1)
+    }
+
+    /// Appends `count` equal ticks.
+    ///
+    /// # Errors
+    /// A trace longer than 2^64 nanoseconds (584 years).
+    pub fn push_many(&mut self, instances: u32, count: u64) -> Result<(), Invalid> {
+        let ticks = self.ticks.checked_add(count).filter(|ticks| ticks.checked_mul(self.gap_ns).is_some());
+        let ticks = ticks.ok_or_else(|| Invalid::new("data", "the trace is longer than 584 years"))?;
+        if count > 0 && self.steps.last().is_none_or(|last| last.instances != instances) {
+            self.steps.push(SpotStep { at_ns: self.length_ns(), instances });
         }
-        self.ticks += 1;
+        self.ticks = ticks;
         Ok(())
     }
 

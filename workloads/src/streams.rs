@@ -5,8 +5,8 @@
 //! numbers. ChaCha is a pseudorandom function of its key, so streams of different keys are independent
 //! and nothing is hashed or warmed up. `rand`'s `StdRng` may change between versions; this may not.
 
-use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 /// What a stream is for. Equal names are equal purposes, in every crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
