@@ -56,6 +56,8 @@ pub struct Origin {
 pub struct SessionState {
     /// Pid, inside the capsule, of the process at the root of the session's tree.
     pub root_pid: i32,
+    /// Every pid of the session inside the capsule, sorted: a restore keeps them free.
+    pub pids: Vec<i32>,
     /// Inode of the pipe that was the session's standard output.
     pub stdout_pipe: u64,
     /// Inode of the pipe that was the session's standard error.
@@ -103,7 +105,9 @@ pub struct FileEntry {
     pub stored_bytes: u64,
     /// How the content is kept.
     pub compression: Compression,
-    /// Keyed BLAKE3 of the bytes in the store, in hexadecimal.
+    /// Bytes of content in each of its chunks but the last.
+    pub chunk_bytes: u32,
+    /// Keyed BLAKE3 of its chunk table, which holds the keyed BLAKE3 of every chunk, in hexadecimal.
     pub mac: String,
 }
 

@@ -1,0 +1,116 @@
+//! Tests of the whole store: what must survive, and what must never be taken for an image.
+
+mod round_trip;
+
+use crate::{CommittedImage, Expected, Job, Key, Store, User};
+use stasis_contract::{Compression, Origin, SessionState, Trigger};
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A job's user: somebody else than root where the tests run as root, so that credentials are really changed.
+const UID: u32 = 61_234;
+const GID: u32 = 61_235;
+
+/// A store of one test, and one job in it.
+struct World {
+    folder: TempDir,
+    job: Job,
+    key: Key,
+}
+
+fn user() -> User {
+    if is_root() {
+        User { uid: UID, gid: GID, groups: vec![61_236, 61_237] }
+    } else {
+        User {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            groups: Vec::new(),
+        }
+    }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Whether a test that needs root can run. Where it cannot, it fails unless skipping is allowed.
+fn have_root(test: &str) -> bool {
+    if !is_root() {
+        println!("skipped: {test} needs root");
+        let allowed = std::env::var_os("STASIS_ALLOW_SKIP").is_some_and(|value| value == "1");
+        assert!(allowed, "{test} needs root; set STASIS_ALLOW_SKIP=1 to skip it");
+    }
+    is_root()
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        set_mode(folder.path(), 0o755);
+        let store = folder.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        set_mode(&store, 0o1777);
+        let job = Store::open(&store).unwrap().job("testbed", 42, user()).unwrap();
+        Self { folder, job, key: Key::for_tests(1) }
+    }
+
+    /// Commits an image with these files.
+    fn commit(&self, number: u32, files: &[(&str, Compression, &[u8])]) -> CommittedImage {
+        let staged = self.job.begin(number, &self.key).unwrap();
+        for (name, compression, content) in files {
+            staged.add(name, *compression, *content).unwrap();
+        }
+        staged.commit(self.origin(number), session()).unwrap()
+    }
+
+    fn origin(&self, image: u32) -> Origin {
+        Origin {
+            cluster: self.job.cluster().into(),
+            job_id: self.job.job_id(),
+            uid: self.job.user().uid,
+            gid: self.job.user().gid,
+            image,
+            restart_count: 0,
+            created_unix_ms: 1_700_000_000_000,
+            node: "node1".into(),
+            kernel: "6.1.0".into(),
+            cpu_features: vec!["avx2".into(), "sse2".into()],
+            trigger: Trigger::Preemption,
+        }
+    }
+
+    fn expected(&self) -> Expected {
+        let user = self.job.user();
+        Expected {
+            cluster: self.job.cluster().into(),
+            job_id: self.job.job_id(),
+            uid: user.uid,
+            gid: Some(user.gid),
+            restart_count: 1,
+        }
+    }
+
+    /// A new folder that only the process's user can see.
+    fn private_folder(&self) -> TempDir {
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
+        set_mode(folder.path(), 0o700);
+        folder
+    }
+}
+
+fn session() -> SessionState {
+    SessionState {
+        root_pid: 2,
+        pids: vec![2, 3],
+        stdout_pipe: 1,
+        stderr_pipe: 2,
+        ports: vec![8888],
+        resident_bytes: 1 << 20,
+        trees: Vec::new(),
+    }
+}
