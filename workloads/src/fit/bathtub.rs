@@ -1,4 +1,7 @@
-//! Fits the bathtub law: least squares on the CDF, as its authors do, to get near, then maximum likelihood.
+//! Fits the bathtub law by least squares on the CDF, as its authors do. Not by maximum likelihood: the few
+//! machines that outlive the rest decide where the density may rise, and bend the young part to make up for
+//! it (on the lives of 1,442 GCP machines the KS distance is 0.09 by least squares and 0.17 by likelihood).
+//!
 //! The search is over the *limit* instead of `b`, because then no sample can lie beyond the law: from
 //! F(limit) = 1 follows b = limit - tau2 ln(1/A - 1 + exp(-limit/tau1)).
 
@@ -10,7 +13,7 @@ const SEARCH_MAX: usize = 4000;
 
 const STEPS: usize = 400;
 
-/// The law that makes samples in rising order likeliest, or none if the search finds no law at all.
+/// The law nearest to samples in rising order, or none if the search finds no law at all.
 pub fn fit(sorted: &[f64]) -> Option<Bathtub> {
     let largest = *sorted.last()?;
     let stride = sorted.len().div_ceil(SEARCH_MAX);
@@ -18,10 +21,8 @@ pub fn fit(sorted: &[f64]) -> Option<Bathtub> {
     let mut thinned: Vec<f64> = sorted.iter().rev().step_by(stride).copied().collect();
     thinned.reverse();
     let starts = [0.005, 0.02, 0.1].map(|sharpness| start(&thinned, sharpness));
-    let candidates = starts.map(|start| {
-        let (near, _) = minimise(start, 0.3, STEPS, |point| squares(law(point, largest), &thinned));
-        minimise(near, 0.3, STEPS, |point| unlikelihood(law(point, largest), &thinned))
-    });
+    let candidates =
+        starts.map(|start| minimise(start, 0.3, STEPS, |point| squares(law(point, largest), &thinned)));
     let best = candidates.into_iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
     law(&best.0, largest)
 }
@@ -49,10 +50,4 @@ fn squares(law: Option<Bathtub>, sorted: &[f64]) -> f64 {
     let Some(law) = law else { return f64::MAX };
     let n = sorted.len() as f64;
     sorted.iter().enumerate().map(|(index, &x)| (law.cdf(x) - (index as f64 + 0.5) / n).powi(2)).sum()
-}
-
-fn unlikelihood(law: Option<Bathtub>, sorted: &[f64]) -> f64 {
-    let Some(law) = law else { return f64::MAX };
-    let sum: f64 = sorted.iter().map(|&x| law.pdf(x).ln()).sum();
-    if sum.is_finite() { -sum } else { f64::MAX }
 }

@@ -1,5 +1,5 @@
-//! Maximum likelihood for each law, and how they rank. Closed forms where there are some; one root for
-//! Weibull; a search for the bathtub. Sources: Johnson, Kotz, Balakrishnan, *Continuous Univariate
+//! Maximum likelihood for each law but the bathtub, and how they rank. Closed forms where there are some; one
+//! root for Weibull; least squares for the bathtub, whose AIC is therefore a little too high, never too low. Sources: Johnson, Kotz, Balakrishnan, *Continuous Univariate
 //! Distributions* (1994), chapters 14, 19-21.
 
 use super::bathtub;

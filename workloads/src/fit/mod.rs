@@ -24,7 +24,7 @@ pub fn fit_durations(durations_s: &[f64]) -> Result<Fits, Invalid> {
     laws::fit(durations_s, false)
 }
 
-/// Fits the laws of machines' lives, in seconds: as [`fit_durations`], and the bathtub.
+/// Fits the laws of machines' lives, in seconds: as [`fit_durations`], and the bathtub by least squares.
 ///
 /// # Errors
 /// As [`fit_durations`].

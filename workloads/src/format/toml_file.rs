@@ -27,18 +27,35 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, TraceError> {
     parse(path, &text)
 }
 
-/// The key that line `line` (from 1) sets, below the table that is open there.
-fn key_at(text: &str, line: usize) -> String {
-    let mut table = "";
-    for (index, content) in text.lines().enumerate().take(line) {
-        let content = content.trim();
-        if content.starts_with('[') {
-            table = content.trim_start_matches('[').split(']').next().unwrap_or("").trim();
+/// The place of a key that turned out wrong only after the whole file was read: the line (from 1) that sets
+/// `key`, or else the nearest table or value that it lies in; 0 if none is to be found.
+pub fn line_of(text: &str, key: &str) -> u64 {
+    let mut wanted = key;
+    loop {
+        if let Some(index) = keys(text).position(|set| set == wanted) {
+            return index as u64 + 1;
         }
-        if index + 1 == line && !content.starts_with('[') {
-            let key = content.split('=').next().unwrap_or("").trim();
-            return if table.is_empty() { key.into() } else { format!("{table}.{key}") };
-        }
+        let Some((parent, _)) = wanted.rsplit_once('.') else { return 0 };
+        wanted = parent;
     }
-    table.into()
+}
+
+/// The key that line `line` (from 1) sets.
+fn key_at(text: &str, line: usize) -> String {
+    keys(text).nth(line - 1).unwrap_or_default()
+}
+
+/// For each line, what it sets: a table, or a key with its table ahead of it. A line that goes on with the
+/// value of another gives what it seems to.
+fn keys(text: &str) -> impl Iterator<Item = String> {
+    let mut table = "";
+    text.lines().map(move |line| {
+        let line = line.trim();
+        if line.starts_with('[') {
+            table = line.trim_start_matches('[').split(']').next().unwrap_or("").trim();
+            return table.into();
+        }
+        let key = line.split('=').next().unwrap_or("").trim();
+        if table.is_empty() { key.into() } else { format!("{table}.{key}") }
+    })
 }

@@ -9,7 +9,10 @@ use crate::streams::{Purpose, stream};
 const LIFETIME: Purpose = Purpose::named("workloads/lifetime");
 const SPOT: Purpose = Purpose::named("workloads/spot");
 
-/// Lives in nanoseconds.
+/// Nobody times a life finer than this, in nanoseconds.
+const TICK_NS: u64 = 1_000_000;
+
+/// Lives in nanoseconds, whole milliseconds.
 ///
 /// # Errors
 /// The law is out of range.
@@ -21,7 +24,8 @@ pub fn lifetimes_ns(
     spec.law.validate()?;
     let law = spec.law;
     let mut draw = stream(seed, replication, 0, LIFETIME);
-    Ok((0..spec.count).map(move |_| law.sample_ns(&mut draw).max(1)))
+    Ok((0..spec.count)
+        .map(move |_| law.sample_ns(&mut draw).clamp(TICK_NS, u64::MAX - TICK_NS).next_multiple_of(TICK_NS)))
 }
 
 /// A spot trace that alternates between all and nothing, beginning with all.

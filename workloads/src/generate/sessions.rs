@@ -18,6 +18,12 @@ const BROWSER: Purpose = Purpose::named("workloads/browser");
 /// No pause or cell lasts longer than this, in nanoseconds (a year): a heavy tail must not overflow time.
 const LONGEST_NS: u64 = 365 * 86_400 * 1_000_000_000;
 
+/// Nobody times people or cells finer than this, in nanoseconds, and short numbers make small files.
+const TICK_NS: u64 = 1_000_000;
+
+/// Memory comes in pages of this many bytes.
+const PAGE_BYTES: u64 = 4096;
+
 /// The most cells of one session.
 const CELLS_MAX: f64 = 1e6;
 
@@ -48,7 +54,7 @@ impl Iterator for SessionGenerator {
     type Item = Session;
 
     fn next(&mut self) -> Option<Session> {
-        let submit_ns = self.arrivals.next().filter(|&ns| ns < TRACE_END_NS)?;
+        let submit_ns = self.arrivals.next().filter(|&ns| ns < TRACE_END_NS)? / TICK_NS * TICK_NS;
         let id = self.next_id;
         self.next_id += 1;
         Some(self.session(id, submit_ns))
@@ -100,9 +106,9 @@ impl SessionGenerator {
     }
 }
 
-/// A duration of at least a nanosecond and at most a year.
+/// A duration in whole milliseconds, at least one and at most a year.
 fn pause_ns(law: &Law, stream: &mut Stream) -> u64 {
-    law.sample_ns(stream).clamp(1, LONGEST_NS)
+    law.sample_ns(stream).clamp(TICK_NS, LONGEST_NS).next_multiple_of(TICK_NS)
 }
 
 /// A log-normal number; the median itself where `sigma` is 0.
@@ -132,7 +138,10 @@ fn memory(
     stream: &mut Stream,
 ) -> Box<[MemoryStep]> {
     let limit_bytes = if limit_bytes == 0 { u64::MAX } else { limit_bytes };
-    let amount = |median, sigma, stream: &mut Stream| log_normal(median, sigma, stream).round() as u64;
+    let amount = |median, sigma, stream: &mut Stream| {
+        let pages = log_normal(median, sigma, stream) / PAGE_BYTES as f64;
+        (pages.ceil() as u64).saturating_mul(PAGE_BYTES)
+    };
     let start = amount(spec.start_median_bytes, spec.start_sigma, stream).min(limit_bytes);
     let mut steps = vec![MemoryStep { at_ns: submit_ns, bytes: start }];
     let mut held = start;

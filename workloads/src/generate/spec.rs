@@ -182,7 +182,10 @@ impl GeneratorSpec {
     /// It is not TOML, a key is unknown, missing or without its unit, or a value is out of range.
     pub fn parse(file: &Path, text: &str) -> Result<Self, TraceError> {
         let spec: Self = toml_file::parse(file, text)?;
-        spec.validate().map_err(|invalid| invalid.at(file, 0))?;
+        spec.validate().map_err(|invalid| {
+            let line = toml_file::line_of(text, &invalid.key);
+            invalid.at(file, line)
+        })?;
         Ok(spec)
     }
 
