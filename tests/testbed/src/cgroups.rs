@@ -18,6 +18,7 @@ use crate::wait::wait_until;
 
 const TOP: &str = "stasis-testbed";
 const END_TIMEOUT: Duration = Duration::from_secs(20);
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One mounted cgroup hierarchy of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,13 +138,19 @@ impl Cgroups {
     /// Ends every process of a member, or of the whole cluster, and removes the cgroups.
     pub(crate) fn end(&self, member: Option<&str>) -> Result<()> {
         let whose = member.unwrap_or("the cluster");
+        let mut killed = BTreeSet::new();
         wait_until(&format!("the processes and cgroups of {whose} to go"), END_TIMEOUT, || {
             for pid in self.processes(member) {
                 self.kill(pid)?;
+                killed.insert(pid);
             }
             self.paths(member).try_for_each(|path| remove_tree(&path))?;
             Ok(true)
         })?;
+        // The machine's init has yet to collect the outermost ones. One that does not collect is no fault of ours.
+        let _ = wait_until("zombies to be collected", REAP_TIMEOUT, || {
+            Ok(!killed.iter().any(|pid| is_zombie(*pid)))
+        });
         if member.is_none() {
             // Shared with other clusters, so only the last one can remove it.
             self.hierarchies.iter().for_each(|hierarchy| drop(fs::remove_dir(hierarchy.mount.join(TOP))));
@@ -210,7 +217,9 @@ fn make(hierarchy: &Hierarchy, parent: &Path, path: &Path) -> Result<()> {
 fn collect_pids(cgroup: &Path, pids: &mut BTreeSet<i32>) {
     let listed = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     pids.extend(listed.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
-    children(cgroup).iter().for_each(|child| collect_pids(child, pids));
+    for child in children(cgroup) {
+        collect_pids(&child, pids);
+    }
 }
 
 fn remove_tree(cgroup: &Path) -> Result<()> {
@@ -224,6 +233,11 @@ fn remove_tree(cgroup: &Path) -> Result<()> {
 fn children(cgroup: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(cgroup).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+fn is_zombie(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// A process's pid in each pid namespace from ours inwards.

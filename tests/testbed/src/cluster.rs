@@ -26,7 +26,7 @@ pub(crate) const CHASSIS: &str = "chassis";
 /// How many pid namespaces below the host's the chassis is; nodes are one deeper.
 pub(crate) const CHASSIS_DEPTH: usize = 1;
 
-const CHASSIS_SCRIPT: &str = include_str!("scripts/chassis.sh");
+const BOOT_SCRIPT: &str = include_str!("scripts/boot.sh");
 const CHASSIS_TIMEOUT: Duration = Duration::from_secs(15);
 const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
 const HOST_TOOLS: [(&str, &str); 7] = [
@@ -61,11 +61,11 @@ impl Cluster {
         let image = image::ensure()?;
         let folder = Folder::of(&spec.name);
         let cgroups = Cgroups::of(&folder.id(&spec.name))?;
-        let state = folder.claim(&spec, image)?;
+        let state = folder.claim(spec, image)?;
         // From here on dropping it removes it, whatever fails.
-        let mut cluster = Self { state, folder, cgroups, down_on_drop: true };
+        let keep = std::env::var_os("STASIS_TESTBED_KEEP").is_some_and(|value| value == "1");
+        let cluster = Self { state, folder, cgroups, down_on_drop: !keep };
         cluster.boot()?;
-        cluster.down_on_drop = std::env::var_os("STASIS_TESTBED_KEEP").is_none_or(|value| value != "1");
         Ok(cluster)
     }
 
@@ -262,8 +262,7 @@ impl Cluster {
 
     /// The host's pid of the chassis' init.
     pub(crate) fn chassis(&self) -> Result<i32> {
-        let name = || self.state.spec.name.clone();
-        let gone = || Error::NoCluster { name: name(), folder: self.folder.path().to_owned() };
+        let gone = || Error::Dead { name: self.state.spec.name.clone() };
         self.cgroups.init_of(CHASSIS, CHASSIS_DEPTH).ok_or_else(gone)
     }
 
@@ -297,6 +296,7 @@ impl Cluster {
             ("/etc/slurm/cgroup.conf", config::cgroup_conf(self.cgroups.is_v2())),
             ("/etc/slurm/plugstack.conf", config::plugstack_conf(spec)),
         ];
+        self.folder.stage(BOOT_SCRIPT.as_bytes(), Path::new("/usr/local/sbin/node-boot"), 0o755)?;
         for (path, content) in text {
             self.folder.stage(content.as_bytes(), Path::new(path), 0o644)?;
         }
@@ -315,7 +315,8 @@ impl Cluster {
         let errors = log.try_clone().map_err(Error::io("open", &log_path))?;
         // Forked away, so that its end leaves nothing for this program to wait for.
         let status = Command::new("setsid")
-            .args(["--fork", "bash", "-c", CHASSIS_SCRIPT])
+            .args(["--fork", "bash"])
+            .arg(self.folder.join("chassis.sh"))
             .env("JOIN", self.cgroups.join_at_birth(CHASSIS))
             .env("HOST_LINK", host_link(&self.folder))
             .env("HOST_ADDRESS", format!("{}/24", self.state.subnet.host()))

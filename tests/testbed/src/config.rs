@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use crate::spec::ClusterSpec;
 
 /// How long slurmctld lets a node be silent before it calls it down: short, since suites pull cables.
-const SLURMD_TIMEOUT_S: u32 = 30;
+const SLURMD_TIMEOUT_S: u32 = 20;
 
 /// `slurm.conf`, in which each line of `spec.slurm_conf` takes the place of the default line with the same key.
 /// `NodeName=`, `PartitionName=` and their like are told apart by their value too.

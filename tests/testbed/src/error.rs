@@ -87,6 +87,16 @@ pub enum Error {
         folder: PathBuf,
     },
 
+    /// The cluster's processes are gone, its files are not.
+    #[error(
+        "cluster {name} has lost all its processes (did the machine reboot?); \
+         `stasis-testbed --name {name} down` removes what is left"
+    )]
+    Dead {
+        /// The cluster.
+        name: String,
+    },
+
     /// The cluster has no such node.
     #[error("cluster {cluster} has no node {node}; its nodes are {}", nodes.join(", "))]
     NoNode {

@@ -37,7 +37,7 @@ pub fn ensure() -> Result<PathBuf> {
     require_root()?;
     let cache = cache();
     fs::create_dir_all(&cache).map_err(Error::io("make", &cache))?;
-    let _lock = lock(&cache.join("node-image.lock"))?;
+    let _lock = lock(&cache.join("node-image.lock"), Some("image: waiting for another build to end"))?;
     if !image.is_dir() {
         remove_partial(&cache)?;
         require_debootstrap()?;
@@ -50,9 +50,17 @@ fn cache() -> PathBuf {
     std::env::var_os("STASIS_CACHE").map_or_else(|| PathBuf::from("/var/cache/stasis"), PathBuf::from)
 }
 
-/// An exclusive lock on a file, waited for, held until dropped or until this process dies.
-pub(crate) fn lock(path: &Path) -> Result<Flock<File>> {
+/// An exclusive lock on a file, held until dropped or until this process dies. If it has to wait for it, it says so.
+pub(crate) fn lock(path: &Path, waiting: Option<&str>) -> Result<Flock<File>> {
     let file = File::create(path).map_err(Error::io("make", path))?;
+    let file = match (Flock::lock(file, FlockArg::LockExclusiveNonblock), waiting) {
+        (Ok(held), _) => return Ok(held),
+        (Err((file, _)), None) => file,
+        (Err((file, _)), Some(waiting)) => {
+            eprintln!("{waiting}");
+            file
+        }
+    };
     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| Error::io("lock", path)(errno.into()))
 }
 

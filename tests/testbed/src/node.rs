@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
+
 use crate::cluster::{CHASSIS_DEPTH, Cluster};
 use crate::command::{Output, run};
 use crate::error::{Error, Result};
 use crate::wait::wait_for;
 
 const START_SCRIPT: &str = include_str!("scripts/start.sh");
-const NODE_SCRIPT: &str = include_str!("scripts/node.sh");
-const BOOT_SCRIPT: &str = include_str!("scripts/boot.sh");
 const ENTER_SCRIPT: &str = include_str!("scripts/enter.sh");
 const BOOTED: &str = "run/testbed-booted";
 const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -177,8 +177,9 @@ impl<'a> Node<'a> {
             .args(["-c", START_SCRIPT])
             .env("JOIN", cluster.cgroups.join_at_birth(&self.name))
             .env("CHASSIS", cluster.chassis()?.to_string())
-            .env("NODE_SCRIPT", NODE_SCRIPT)
-            .env("BOOT_SCRIPT", BOOT_SCRIPT)
+            .env("MONOTONIC_S", clock_s(ClockId::CLOCK_MONOTONIC)?)
+            .env("BOOTTIME_S", clock_s(ClockId::CLOCK_BOOTTIME)?)
+            .env("NODE_SCRIPT", cluster.folder.join("node.sh"))
             .env("NODE", &self.name)
             .env("NODE_DIR", cluster.folder.node(&self.name))
             .env("IMAGE", &cluster.state.image)
@@ -238,4 +239,9 @@ impl<'a> Node<'a> {
     fn cluster_name(&self) -> String {
         self.cluster.state.spec.name.clone()
     }
+}
+
+/// What a clock of the host shows, in whole seconds.
+fn clock_s(clock: ClockId) -> Result<String> {
+    Ok(clock_gettime(clock).map_err(Error::sys("read a clock"))?.tv_sec().to_string())
 }

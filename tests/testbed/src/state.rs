@@ -3,6 +3,7 @@
 //! ```text
 //! BASE/.lock            held while a name and a subnet are claimed
 //! BASE/NAME/state.json  the specification, the subnet, the image
+//!           chassis.sh  node.sh        what the host runs for it
 //!           home/  shared/             bound into every node as /home and /shared
 //!           staged/list, staged/NUMBER files to install: lines "NUMBER MODE PATH", appended only
 //!           nodes/NODE/upper, work     what the node wrote: its disk
@@ -25,6 +26,8 @@ use crate::spec::{ClusterSpec, InstallFile};
 /// The store of checkpoints, as the nodes see it.
 pub const STORE: &str = "/shared/stasis";
 
+const CHASSIS_SCRIPT: &str = include_str!("scripts/chassis.sh");
+const NODE_SCRIPT: &str = include_str!("scripts/node.sh");
 const USERS: [(&str, u32); 2] = [("alice", 2001), ("bob", 2002)];
 
 /// What `state.json` says.
@@ -63,18 +66,18 @@ impl Folder {
     }
 
     /// Takes the name and an unused subnet for a new cluster.
-    pub(crate) fn claim(&self, spec: &ClusterSpec, image: PathBuf) -> Result<State> {
+    pub(crate) fn claim(&self, spec: ClusterSpec, image: PathBuf) -> Result<State> {
         let base = self.path.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(base).map_err(Error::io("make", base))?;
-        let _lock = lock(&base.join(".lock"))?;
+        let _lock = lock(&base.join(".lock"), None)?;
         let siblings = fs::read_dir(base).map_err(Error::io("list", base))?;
         let siblings = siblings.flatten().map(|entry| Self { path: entry.path() });
         let taken: Vec<Subnet> = siblings.filter_map(|folder| folder.state().ok()).map(|s| s.subnet).collect();
-        let state = State { spec: spec.clone(), subnet: Subnet::unused(&taken)?, image };
+        let state = State { spec, subnet: Subnet::unused(&taken)?, image };
         if let Err(error) = fs::create_dir(&self.path) {
             return Err(match error.kind() {
                 std::io::ErrorKind::AlreadyExists => {
-                    Error::Exists { name: spec.name.clone(), folder: self.path.clone() }
+                    Error::Exists { name: state.spec.name, folder: self.path.clone() }
                 }
                 _ => Error::io("make", &self.path)(error),
             });
@@ -98,6 +101,8 @@ impl Folder {
         self.make("shared/stasis", 0o1777)?;
         self.make("staged", 0o700)?;
         self.write("staged/list", b"")?;
+        self.write("chassis.sh", CHASSIS_SCRIPT.as_bytes())?;
+        self.write("node.sh", NODE_SCRIPT.as_bytes())?;
         for (user, uid) in USERS {
             let home = self.make(&format!("home/{user}"), 0o700)?;
             std::os::unix::fs::chown(&home, Some(uid), Some(uid)).map_err(Error::io("give away", &home))?;

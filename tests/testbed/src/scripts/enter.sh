@@ -6,7 +6,9 @@ shift
 while read -r cgroup; do echo 0 >"$cgroup/cgroup.procs"; done <<<"$JOIN"
 unset JOIN
 # The death signal makes the command end with whoever asked for it, as it would over a lost connection.
-exec nsenter --target "$target" --mount --uts --ipc --net --pid --cgroup -- /bin/bash -euc '
+clocks=()
+if [ -e /proc/self/ns/time ]; then clocks=(--time); fi
+exec nsenter --target "$target" --mount --uts --ipc --net --pid --cgroup "${clocks[@]}" -- /bin/bash -euc '
 user=$1
 shift
 group=$(id -g "$user")

@@ -1,7 +1,7 @@
 # Makes a node out of fresh namespaces: cable, disk, devices, cgroups; then becomes its init.
-# Runs as pid 1 of the node with the host's root still in sight, and ends in BOOT_SCRIPT with it gone.
+# Runs as pid 1 of the node with the host's root still in sight, and ends in node-boot with it gone.
 #
-# Environment: NODE NODE_DIR IMAGE HOME_DIR SHARED_DIR STAGED_DIR CHASSIS ADDRESS MAC ROLE BOOT_SCRIPT
+# Environment: NODE NODE_DIR IMAGE HOME_DIR SHARED_DIR STAGED_DIR CHASSIS ADDRESS MAC ROLE
 #              HIERARCHIES (lines "name|fstype|options", "." for one that is /sys/fs/cgroup itself)
 R=$NODE_DIR/root
 switch=/proc/$CHASSIS/ns/net
@@ -66,4 +66,4 @@ echo "$NODE" >"$R/etc/hostname"
 cd "$R"
 pivot_root . mnt
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
-    chroot . /bin/bash -euc "$BOOT_SCRIPT" node-init "$ROLE"
+    chroot . /bin/bash -eu /usr/local/sbin/node-boot "$ROLE"
