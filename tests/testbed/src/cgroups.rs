@@ -17,8 +17,14 @@ use crate::error::{Error, Result};
 use crate::wait::wait_until;
 
 const TOP: &str = "stasis-testbed";
+/// The cgroup member, beside the nodes, that the cluster's chassis lives in.
+pub(crate) const CHASSIS: &str = "chassis";
+/// How many pid namespaces below the host's the chassis is; nodes are one deeper.
+pub(crate) const CHASSIS_DEPTH: usize = 1;
+
+/// How long what waits for an init may take to end by itself, before it is killed too.
+const INIT_TIMEOUT: Duration = Duration::from_secs(2);
 const END_TIMEOUT: Duration = Duration::from_secs(20);
-const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One mounted cgroup hierarchy of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,22 +141,27 @@ impl Cgroups {
         })
     }
 
-    /// Ends every process of a member, or of the whole cluster, and removes the cgroups.
+    /// Ends every process of a member, or of the whole cluster, and removes the cgroups. The outermost process
+    /// may stay a moment as a zombie, which holds nothing, until the machine's init collects it.
     pub(crate) fn end(&self, member: Option<&str>) -> Result<()> {
         let whose = member.unwrap_or("the cluster");
-        let mut killed = BTreeSet::new();
+        let init = member.map_or_else(
+            || self.init_of(CHASSIS, CHASSIS_DEPTH),
+            |member| self.init_of(member, CHASSIS_DEPTH + 1),
+        );
+        if let Some(init) = init {
+            // All that is in its pid namespace dies with it, and those that wait for it outside collect it and
+            // end. Killed together with it they would leave a zombie that keeps the namespace for a while.
+            self.kill(init)?;
+            let _ = wait_until("", INIT_TIMEOUT, || Ok(self.processes(member).is_empty()));
+        }
         wait_until(&format!("the processes and cgroups of {whose} to go"), END_TIMEOUT, || {
             for pid in self.processes(member) {
                 self.kill(pid)?;
-                killed.insert(pid);
             }
             self.paths(member).try_for_each(|path| remove_tree(&path))?;
             Ok(true)
         })?;
-        // The machine's init has yet to collect the outermost ones. One that does not collect is no fault of ours.
-        let _ = wait_until("zombies to be collected", REAP_TIMEOUT, || {
-            Ok(!killed.iter().any(|pid| is_zombie(*pid)))
-        });
         if member.is_none() {
             // Shared with other clusters, so only the last one can remove it.
             self.hierarchies.iter().for_each(|hierarchy| drop(fs::remove_dir(hierarchy.mount.join(TOP))));
@@ -233,11 +244,6 @@ fn remove_tree(cgroup: &Path) -> Result<()> {
 fn children(cgroup: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(cgroup).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
-}
-
-fn is_zombie(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// A process's pid in each pid namespace from ours inwards.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cgroups::Cgroups;
+use crate::cgroups::{CHASSIS, CHASSIS_DEPTH, Cgroups};
 use crate::command::{Output, on_path, run};
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -20,11 +20,6 @@ use crate::spec::{ClusterSpec, InstallFile, check_name};
 use crate::state::{Folder, State, read_for_install};
 use crate::wait::{wait_for, wait_until};
 use crate::{config, image, require_root};
-
-/// The cgroup member, beside the nodes, that the chassis lives in.
-pub(crate) const CHASSIS: &str = "chassis";
-/// How many pid namespaces below the host's the chassis is; nodes are one deeper.
-pub(crate) const CHASSIS_DEPTH: usize = 1;
 
 const BOOT_SCRIPT: &str = include_str!("scripts/boot.sh");
 const CHASSIS_TIMEOUT: Duration = Duration::from_secs(15);

@@ -127,7 +127,7 @@ pub enum Error {
     },
 
     /// A node died while it booted.
-    #[error("node {node} did not boot; the end of {}:\n{log}", path.display())]
+    #[error("node {node} did not boot; the end of {} (kept with STASIS_TESTBED_KEEP=1):\n{log}", path.display())]
     Boot {
         /// The node.
         node: String,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::cluster::{CHASSIS_DEPTH, Cluster};
+use crate::cgroups::CHASSIS_DEPTH;
+use crate::cluster::Cluster;
 use crate::command::{Output, run};
 use crate::error::{Error, Result};
 use crate::wait::wait_for;

@@ -117,7 +117,7 @@ fn a_broken_plugin_stack_is_told_and_removed() {
         ..ClusterSpec::named(name("broken"))
     };
     let name = spec.name.clone();
-    // Slurm's daemons may well start and complain: either is an answer, but nothing may be left.
-    drop(Cluster::up(spec));
+    let error = Cluster::up(spec).unwrap_err().to_string();
+    assert!(error.contains("n1") && error.contains("no-such-plugin.so"), "{error}");
     assert!(matches!(Cluster::attach(&name), Err(Error::NoCluster { .. })));
 }

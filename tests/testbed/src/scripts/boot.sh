@@ -11,10 +11,23 @@ chown munge:munge /etc/munge/munge.key
 chmod 400 /etc/munge/munge.key
 setpriv --reuid munge --regid munge --init-groups munged
 
+# Slurm's daemons go to the background first and may fail there: they are up when they write their pid.
+start() {
+    local daemon=$1
+    "$@"
+    until [ -s "/run/$daemon.pid" ]; do
+        if ! pgrep -x "$daemon" >/dev/null; then
+            echo "$daemon ended; the last lines of its log:"
+            tail -n 15 "/var/log/slurm/$daemon.log"
+            exit 1
+        fi
+        sleep 0.02
+    done
+}
 case $role in
-    controller) slurmctld ;;
+    controller) start slurmctld ;;
     # Without a clock of its own the node says in this way that it was switched off.
-    compute) if [ -e /proc/self/ns/time ]; then slurmd; else slurmd -b; fi ;;
+    compute) if [ -e /proc/self/ns/time ]; then start slurmd; else start slurmd -b; fi ;;
 esac
 : >/run/testbed-booted
 while :; do sleep infinity & wait $!; done

@@ -1,6 +1,8 @@
 //! What the testbed's own tests share: who may run them, names that do not collide, and how to see whether a
 //! cluster left anything behind.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,12 +67,13 @@ impl Footprint {
         assert!(!self.links.is_empty() && !cgroups(&self.cluster).is_empty() && self.dir.exists());
     }
 
-    /// Asserts that nothing of it is left. Links of clusters that still run are not its own: `before` has them.
+    /// Asserts that nothing of it is left.
     pub fn assert_gone(&self) {
         let alive = |(pid, started): &&(i32, String)| start_time(*pid).as_ref() == Some(started);
         let left: Vec<_> = self.processes.iter().filter(alive).collect();
         assert!(left.is_empty(), "processes left: {left:?}");
-        let left: Vec<_> = all_namespaces().intersection(&self.namespaces).cloned().collect();
+        let left: Vec<_> =
+            namespaces_outside_of_others(&self.cluster).intersection(&self.namespaces).cloned().collect();
         assert!(left.is_empty(), "namespaces left: {left:?}");
         assert_eq!(cgroups(&self.cluster), Vec::<PathBuf>::new(), "cgroups left");
         assert!(!self.dir.exists(), "{} left", self.dir.display());
@@ -80,7 +83,7 @@ impl Footprint {
         assert!(left.is_empty(), "mounts left: {left:?}");
     }
 
-    /// Asserts that a link of it is left nowhere, given that no other cluster came or went meanwhile.
+    /// The testbed's links on the host when it was taken: of this cluster, and of others.
     pub fn links(&self) -> &BTreeSet<PathBuf> {
         &self.links
     }
@@ -112,10 +115,12 @@ fn pids_in(cgroup: &Path) -> Vec<i32> {
     pids
 }
 
-/// When a process began: with its pid, what tells it from any other.
+/// When a process began: with its pid, what tells it from any other. A zombie is none: it only waits for the
+/// machine's init to collect it.
 fn start_time(pid: i32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned)
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    (fields.first() != Some(&"Z")).then(|| fields.get(19).map(|&time| time.to_owned()))?
 }
 
 fn namespaces(pid: &str) -> BTreeSet<PathBuf> {
@@ -123,10 +128,17 @@ fn namespaces(pid: &str) -> BTreeSet<PathBuf> {
     entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
 }
 
-fn all_namespaces() -> BTreeSet<PathBuf> {
+/// The namespaces of all processes but those of other clusters: the kernel gives a number again once it is free.
+fn namespaces_outside_of_others(cluster: &str) -> BTreeSet<PathBuf> {
+    let ours = format!("/stasis-testbed/{cluster}-");
+    let of_others = |pid: &String| {
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        cgroups.contains("/stasis-testbed/") && !cgroups.contains(&ours)
+    };
     let entries =
         fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    entries.filter(|name| name.parse::<i32>().is_ok()).flat_map(|pid| namespaces(&pid)).collect()
+    let pids = entries.filter(|name| name.parse::<i32>().is_ok()).filter(|pid| !of_others(pid));
+    pids.flat_map(|pid| namespaces(&pid)).collect()
 }
 
 /// Waits for a text in a job's output.
