@@ -1,0 +1,40 @@
+//! The door through which a program becomes its own helper.
+//!
+//! Helpers are told what to do by a hidden first argument and one JSON document, or, when CRIU calls back, by
+//! CRIU's own environment variables.
+
+use crate::{action, enter, init};
+use serde::{Serialize, de::DeserializeOwned};
+use std::process::ExitCode;
+
+pub(crate) const INIT: &str = "capsule-init";
+pub(crate) const ENTER: &str = "capsule-enter";
+
+/// Does a helper's work if this process was started as one, and returns its exit code.
+///
+/// Must be called before the process has started a thread.
+pub fn dispatch() -> Option<ExitCode> {
+    if let Some(code) = action::run_if_called_by_criu() {
+        return Some(code);
+    }
+    let mut arguments = std::env::args().skip(1);
+    let result = match arguments.next()?.as_str() {
+        INIT => parse(arguments.next()).and_then(|order| init::run(&order)),
+        ENTER => parse(arguments.next()).and_then(|order| enter::run(&order)),
+        _ => return None,
+    };
+    Some(result.unwrap_or_else(|message| {
+        eprintln!("{message}");
+        ExitCode::from(125)
+    }))
+}
+
+fn parse<T: DeserializeOwned>(argument: Option<String>) -> Result<T, String> {
+    let text = argument.ok_or("missing the helper's argument")?;
+    serde_json::from_str(&text).map_err(|error| format!("bad helper argument: {error}"))
+}
+
+/// A helper's work order as one argument.
+pub(crate) fn argument<T: Serialize>(order: &T) -> String {
+    serde_json::to_string(order).expect("a work order is plain data")
+}

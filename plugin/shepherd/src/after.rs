@@ -1,0 +1,55 @@
+//! After the job has left the node: bringing it back from the queue without delay.
+//!
+//! slurmctld holds a requeued job for as long as a launch credential could still be valid, 121 s by default.
+//! Lifting its start time once it is pending lets it start at once, on a node that is free. The wait exists so
+//! that a node does not run the job twice within one second, so a second is what is waited here.
+
+use crate::node::NodeFolders;
+use slurm_sys::{JobState, Slurm};
+use stasis_contract::SiteConfig;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long slurmctld may take to turn the job pending: epilogs can be slow.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How often it is asked at first; the wait doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The launch credential of the new run must be newer than the revocation of the old, in whole seconds.
+const NEWER_CREDENTIAL: Duration = Duration::from_secs(1);
+
+/// Cleans the node of the job, and if the job is to come back, sees to it.
+pub fn run(job_id: u32, site: &SiteConfig) -> anyhow::Result<()> {
+    let folders = NodeFolders::of(site, job_id);
+    let comes_back = folders.is_requeue_marked();
+    folders.remove();
+    if comes_back {
+        sleep(NEWER_CREDENTIAL);
+        bring_back(Slurm::open(), job_id)?;
+    }
+    Ok(())
+}
+
+fn bring_back(slurm: Slurm, job_id: u32) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = PAUSE_MIN;
+    let mut last = None;
+    while Instant::now() < deadline {
+        let done = slurm.job(job_id).and_then(|job| match job.state {
+            JobState::Pending if !job.completing => slurm.start_now(job_id).map(|()| true),
+            JobState::Running if job.completing => Ok(false),
+            JobState::Running => Ok(true),
+            // The job ended before Slurm had made up its mind to requeue it.
+            JobState::Ended if !job.completing => slurm.requeue(job_id).map(|()| false),
+            _ => Ok(false),
+        });
+        match done {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => last = Some(error),
+        }
+        sleep(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+    Err(last.map_or_else(|| anyhow::anyhow!("job {job_id} did not return to the queue"), Into::into))
+}

@@ -1,1 +1,0 @@
-//! The state machine of one job: relays, dumps, commits, requeues, restores.

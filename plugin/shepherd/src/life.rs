@@ -1,0 +1,377 @@
+//! The life of one session on one node: all branching is here.
+//!
+//! ```text
+//!              no usable image                      a trigger, and the image is committed
+//!   hook ──┬─────────────────────► running ───────────────────────────────────────► gone, requeued
+//!          │                      ▲   │  ▲                                     
+//!          └── restored from one ─┘   │  └── refused or failed: the session goes on, as plain Slurm's would
+//!                                     └────► ended: Slurm sees how
+//! ```
+
+use crate::checkpoint::{self, CheckpointError};
+use crate::journal::Journal;
+use crate::node::NodeFolders;
+use crate::notice::{self, Meaning, Watch};
+use crate::output::Output;
+use crate::signals::Signals;
+use crate::{restore, start};
+use anyhow::Context;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use slurm_sys::Slurm;
+use stasis_capsule::network::{Network, own_mount_namespace};
+use stasis_capsule::{Capsule, CapsuleEvent, processes};
+use stasis_contract::{Step, Trigger};
+use stasis_handover::{DELIVER, Handover, send};
+use stasis_image::{CommittedImage, Job, Key, Store, User};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// A session younger than this has no state worth saving, and may be half-way through starting up.
+const TOO_YOUNG: Duration = Duration::from_secs(2);
+
+/// Where images are kept, and the key that makes them authentic.
+#[derive(Debug)]
+pub struct Protection {
+    /// The job's folder of the store.
+    pub job: Job,
+    /// The site's key.
+    pub key: Key,
+}
+
+/// What stays the same for as long as the job is on this node.
+#[derive(Debug)]
+pub struct Shepherd {
+    /// What the hook said.
+    pub handover: Handover,
+    /// How often the job was requeued.
+    pub restart_count: u32,
+    /// The job's folders on the node.
+    pub folders: NodeFolders,
+    /// The store, or why there is none.
+    pub store: Result<Protection, String>,
+    /// The event log.
+    pub journal: Journal,
+    /// slurmctld.
+    pub slurm: Slurm,
+}
+
+/// The session that is running.
+#[derive(Debug)]
+pub struct Session {
+    /// Its capsule.
+    pub capsule: Capsule,
+    /// Its network.
+    pub network: Network,
+    /// Its standard output and error.
+    pub output: Output,
+    /// Pid of the root of its process tree, inside the capsule.
+    pub root_pid: i32,
+    /// Folders that only it sees.
+    pub trees: Vec<PathBuf>,
+    /// When it began on this node.
+    pub since: Instant,
+    /// Whether it was brought back from an image.
+    pub restored: bool,
+}
+
+impl Session {
+    /// Passes a signal on to the batch script. Slurm means it for the script, but knows only this process: with
+    /// cgroups it signals no others until it kills them all.
+    fn signal_script(&self, signal: i32) {
+        processes::signal(&self.capsule, self.root_pid + 1, signal);
+    }
+}
+
+/// How a session left.
+enum End {
+    /// Its root ended, with this raw wait status.
+    Exited(i32),
+    /// It is in the store, and the job goes back to the queue.
+    Saved(Box<CommittedImage>, Trigger),
+}
+
+/// Keeps the session of the hand-over document until it ends or has left the node.
+pub fn run(document: RawFd, socket: RawFd) -> anyhow::Result<ExitCode> {
+    let signals = Signals::block().context("cannot block signals")?;
+    // SAFETY: the hook passed these two descriptors to this process for this purpose.
+    let (mut document, task) = unsafe { (File::from_raw_fd(document), OwnedFd::from_raw_fd(socket)) };
+    for fd in [document.as_fd(), task.as_fd()] {
+        nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    }
+    let mut text = Vec::new();
+    document.read_to_end(&mut text)?;
+    let handover: Handover = serde_json::from_slice(&text).context("the hand-over document")?;
+    if handover.nodes != 1 {
+        return refuse_nodes(&task, handover.nodes);
+    }
+    own_mount_namespace()?;
+    let shepherd = Shepherd::new(handover)?;
+    let criu = shepherd.handover.site.criu.clone();
+    std::thread::spawn(move || stasis_capsule::criu::probe_kernel(&criu));
+    let mut session = shepherd.begin(&task)?;
+    let end = shepherd.keep(&mut session, &signals)?;
+    Ok(shepherd.finish(session, end))
+}
+
+/// A job that got more nodes than one, in spite of what sbatch checked: it must not run as if it were safe.
+fn refuse_nodes(task: &OwnedFd, nodes: u32) -> anyhow::Result<ExitCode> {
+    send(task.as_fd(), DELIVER, &[])?;
+    let (_, err) = start::receive_stdio(task)?;
+    writeln!(
+        File::from(err),
+        "stasis: a session lives on one node, and this job has {nodes}: submit it with --nodes=1"
+    )?;
+    Ok(ExitCode::FAILURE)
+}
+
+impl Shepherd {
+    fn new(handover: Handover) -> anyhow::Result<Self> {
+        let folders = NodeFolders::of(&handover.site, handover.job_id);
+        folders.create().with_context(|| format!("cannot create {}", folders.state.display()))?;
+        let store = protection(&handover);
+        let slurm = Slurm::open();
+        let restart_count = restart_count(slurm, handover.job_id, store.as_ref().ok());
+        let journal =
+            Journal::new(&handover, restart_count, store.as_ref().ok().map(|store| store.job.clone()));
+        Ok(Self { handover, restart_count, folders, store, journal, slurm })
+    }
+
+    /// Restores the session if the job was here before, else starts it.
+    fn begin(&self, task: &OwnedFd) -> anyhow::Result<Session> {
+        let mut messages = Vec::new();
+        if self.restart_count > 0 {
+            let started = Instant::now();
+            let restored = restore::newest_first(self);
+            messages = restored.messages;
+            if let Some(session) = restored.session {
+                return self.resume(session, task, messages, started);
+            }
+            messages.push("the session starts anew from its script".into());
+        }
+        if let Err(reason) = &self.store {
+            messages.push(format!("this session is NOT protected: {reason}"));
+        }
+        let mut session = start::cold(self, task)?;
+        for message in messages {
+            session.output.say(&message);
+        }
+        Ok(session)
+    }
+
+    fn resume(
+        &self,
+        mut session: Session,
+        task: &OwnedFd,
+        messages: Vec<String>,
+        started: Instant,
+    ) -> anyhow::Result<Session> {
+        send(task.as_fd(), DELIVER, &[]).context("cannot order the task to hand over its streams")?;
+        let (out, err) = start::receive_stdio(task)?;
+        session.output.relay_to(out, err);
+        let seconds = started.elapsed().as_secs_f64();
+        self.journal
+            .write(&stasis_contract::Event { seconds: Some(seconds), ..self.journal.event(Step::Resume) });
+        for message in messages {
+            session.output.say(&message);
+        }
+        session.output.say(&format!("restored on {} in {seconds:.2} s", self.handover.node));
+        Ok(session)
+    }
+
+    fn keep(&self, session: &mut Session, signals: &Signals) -> anyhow::Result<End> {
+        let mut watch = Watch::start(self.slurm, self.handover.job_id);
+        let mut next_interval = self.next_interval();
+        loop {
+            if let Some(end) = self.hear_capsule(session)? {
+                return Ok(end);
+            }
+            while let Some(signal) = signals.next() {
+                if let Some(end) = self.on_signal(session, signal) {
+                    return Ok(end);
+                }
+            }
+            if watch.as_mut().is_some_and(|watch| watch.look(self.slurm, self.handover.job_id)) {
+                watch = None;
+                if let Some(end) = self.checkpoint(session, Trigger::Preemption) {
+                    return Ok(end);
+                }
+            }
+            if next_interval.is_some_and(|next| next <= Instant::now()) {
+                self.checkpoint(session, Trigger::Interval);
+                next_interval = self.next_interval();
+            }
+            let wake = [watch.as_ref().map(Watch::next), next_interval].into_iter().flatten().min();
+            wait(session, signals, wake);
+        }
+    }
+
+    fn next_interval(&self) -> Option<Instant> {
+        self.handover.spec.interval_s.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()))
+    }
+
+    /// Reads one report of the capsule, if there is one.
+    fn hear_capsule(&self, session: &mut Session) -> anyhow::Result<Option<End>> {
+        let mut ready = [PollFd::new(session.capsule.report_fd(), PollFlags::POLLIN)];
+        let readable = poll(&mut ready, PollTimeout::ZERO).unwrap_or(0) > 0;
+        if !readable && !session.capsule.has_buffered_event() {
+            return Ok(None);
+        }
+        match session.capsule.next_event() {
+            CapsuleEvent::Exited { pid, status } if pid == session.root_pid => Ok(Some(End::Exited(status))),
+            CapsuleEvent::Exited { .. } => Ok(None),
+            CapsuleEvent::Gone => anyhow::bail!("the capsule's init was killed"),
+        }
+    }
+
+    fn on_signal(&self, session: &mut Session, signal: i32) -> Option<End> {
+        match signal {
+            libc::SIGCHLD => {
+                // The task, which has ended after it had joined or delivered.
+                let _ = waitpid(None, Some(WaitPidFlag::WNOHANG));
+                None
+            }
+            // Sent with every other signal, to wake what is stopped; and the way to end a job.
+            libc::SIGCONT | libc::SIGTERM => {
+                session.signal_script(signal);
+                None
+            }
+            _ => match notice::meaning(self, signal) {
+                Meaning::Checkpoint(trigger) => self.checkpoint(session, trigger),
+                Meaning::ForScript => {
+                    session.signal_script(signal);
+                    None
+                }
+            },
+        }
+    }
+
+    /// Takes a checkpoint, says how it went, and returns how the session left if it did.
+    fn checkpoint(&self, session: &mut Session, trigger: Trigger) -> Option<End> {
+        let leaves = !matches!(trigger, Trigger::Request | Trigger::Interval);
+        if leaves && !session.restored && session.since.elapsed() < TOO_YOUNG {
+            self.journal.note(Step::Refused, Some(trigger), "the session has only just begun");
+            return None;
+        }
+        match checkpoint::take(self, session, trigger, !leaves) {
+            Ok(image) if leaves => Some(End::Saved(Box::new(image), trigger)),
+            Ok(_) => None,
+            Err(error) => {
+                self.say_not_saved(session, trigger, &error);
+                None
+            }
+        }
+    }
+
+    fn say_not_saved(&self, session: &mut Session, trigger: Trigger, error: &CheckpointError) {
+        let step = if error.is_refusal() { Step::Refused } else { Step::Failure };
+        self.journal.note(step, Some(trigger), &error.to_string());
+        session.output.say(&format!("no checkpoint was taken, and the session goes on: {error}"));
+    }
+
+    fn finish(&self, session: Session, end: End) -> ExitCode {
+        let Session { capsule, network, mut output, .. } = session;
+        capsule.end();
+        drop(network);
+        output.finish();
+        match end {
+            End::Exited(status) => {
+                self.journal.note(Step::End, None, &describe(status));
+                self.folders.remove();
+                end_as(status)
+            }
+            End::Saved(image, trigger) => {
+                self.requeue(&image, trigger, &mut output);
+                ExitCode::SUCCESS
+            }
+        }
+    }
+
+    /// Gives the job back to the queue. Takes the proof that the session is safe.
+    fn requeue(&self, image: &CommittedImage, trigger: Trigger, output: &mut Output) {
+        output.say(&format!(
+            "checkpointed as image {} on {}; the job is requeued",
+            image.number(),
+            self.handover.node
+        ));
+        if let Err(error) = self.folders.mark_requeue() {
+            output.say(&format!("the job may wait in the queue for two minutes: {error}"));
+        }
+        // During a preemption's grace time slurmctld requeues the job by itself once it has ended.
+        let asked =
+            if trigger == Trigger::Preemption { Ok(()) } else { self.slurm.requeue(self.handover.job_id) };
+        let message = asked.err().map(|error| error.to_string());
+        if let Some(message) = &message {
+            output.say(message);
+        }
+        self.journal.write(&stasis_contract::Event {
+            image: Some(image.number()),
+            trigger: Some(trigger),
+            message,
+            ..self.journal.event(Step::Requeue)
+        });
+    }
+}
+
+/// How often the job was requeued. slurmstepd does not tell SPANK of a batch step's, and puts it into the
+/// environment only after the hook, so slurmctld is asked. Should it not answer, an image says that there was an
+/// earlier run.
+fn restart_count(slurm: Slurm, job_id: u32, store: Option<&Protection>) -> u32 {
+    slurm.job(job_id).map(|job| job.restart_count).unwrap_or_else(|_| {
+        let images = store.and_then(|store| store.job.images().ok()).unwrap_or_default();
+        let claims = images.iter().filter_map(|image| image.peek().ok());
+        claims.map(|manifest| manifest.claims().origin.restart_count.saturating_add(1)).max().unwrap_or(0)
+    })
+}
+
+fn protection(handover: &Handover) -> Result<Protection, String> {
+    let key = Key::load(&handover.site.key).map_err(|error| error.to_string())?;
+    let user = User { uid: handover.uid, gid: handover.gid, groups: handover.groups.clone() };
+    let store = Store::open(&handover.spec.store).map_err(|error| error.to_string())?;
+    let job = store.job(&handover.cluster, handover.job_id, user).map_err(|error| error.to_string())?;
+    Ok(Protection { job, key })
+}
+
+/// Sleeps until something happens or `wake` has come.
+fn wait(session: &Session, signals: &Signals, wake: Option<Instant>) {
+    let timeout = wake.map_or(PollTimeout::NONE, |wake| {
+        let left = wake.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+    });
+    let mut fds = [
+        PollFd::new(signals.fd(), PollFlags::POLLIN),
+        PollFd::new(session.capsule.report_fd(), PollFlags::POLLIN),
+    ];
+    let _ = poll(&mut fds, timeout);
+}
+
+fn describe(status: i32) -> String {
+    if libc::WIFSIGNALED(status) {
+        format!("killed by signal {}", libc::WTERMSIG(status))
+    } else {
+        format!("exit code {}", libc::WEXITSTATUS(status))
+    }
+}
+
+/// Ends this process as the session ended, since this process is what Slurm looks at.
+fn end_as(status: i32) -> ExitCode {
+    if !libc::WIFSIGNALED(status) {
+        return ExitCode::from(libc::WEXITSTATUS(status) as u8);
+    }
+    let number = libc::WTERMSIG(status);
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    if let Ok(signal) = Signal::try_from(number) {
+        // SAFETY: SigDfl installs no handler.
+        let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    }
+    let _ = nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    // SAFETY: plain number; the signal is unblocked and has its default action.
+    unsafe { libc::raise(number) };
+    ExitCode::from(128u8.wrapping_add(number as u8))
+}

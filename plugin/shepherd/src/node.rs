@@ -1,0 +1,72 @@
+//! A job's folders on its node: small state in memory, images on the way in or out on disk. Only root can enter
+//! them, and the epilog removes them.
+
+use stasis_contract::SiteConfig;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The folders of one job on this node.
+#[derive(Debug, Clone)]
+pub struct NodeFolders {
+    /// Sockets and marks.
+    pub state: PathBuf,
+    /// CRIU's files.
+    pub scratch: PathBuf,
+}
+
+/// Left in the state folder by a shepherd whose session is safe and whose job is to come back.
+const REQUEUE_MARK: &str = "requeue";
+
+impl NodeFolders {
+    /// Where the job's folders are.
+    pub fn of(site: &SiteConfig, job_id: u32) -> Self {
+        let name = format!("job-{job_id}");
+        Self { state: site.state.join(&name), scratch: site.scratch.join(&name) }
+    }
+
+    /// Makes them, empty.
+    pub fn create(&self) -> io::Result<()> {
+        self.remove();
+        private_folder(&self.state)?;
+        private_folder(&self.scratch)
+    }
+
+    /// Removes them and all in them.
+    pub fn remove(&self) {
+        let _ = fs::remove_dir_all(&self.state);
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+
+    /// An empty folder for one dump or restore.
+    pub fn fresh_images(&self) -> io::Result<PathBuf> {
+        let folder = self.scratch.join("images");
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        private_folder(&folder)?;
+        Ok(folder)
+    }
+
+    /// Marks the job as one that is to come back.
+    pub fn mark_requeue(&self) -> io::Result<()> {
+        fs::write(self.state.join(REQUEUE_MARK), b"")
+    }
+
+    /// Whether the job is to come back.
+    pub fn is_requeue_marked(&self) -> bool {
+        self.state.join(REQUEUE_MARK).exists()
+    }
+}
+
+/// Makes a folder that only root can enter, or accepts one that is so already.
+fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let facts = fs::symlink_metadata(path)?;
+    if !facts.is_dir() || facts.uid() != 0 {
+        return Err(io::Error::other(format!("{} is not a folder of root's", path.display())));
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}

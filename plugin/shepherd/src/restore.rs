@@ -1,0 +1,192 @@
+//! Bringing a session back from its images: the newest that can be trusted, else an older one, else not at all.
+
+use crate::life::{Session, Shepherd};
+use crate::output::Output;
+use crate::start::{helper, tty_gid};
+use anyhow::Context;
+use nix::unistd::{Gid, Uid, chown};
+use stasis_capsule::criu::{Criu, InheritedPipe};
+use stasis_capsule::network::Network;
+use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, Identity, TreeSpec, cpu, trees};
+use stasis_contract::{Event, Manifest, Step};
+use stasis_image::{Candidate, Expected, VerifiedManifest};
+use std::path::Path;
+use std::time::Instant;
+
+/// Pids that CRIU and its helpers may take during a restore.
+const SPARE_PIDS: i32 = 1000;
+/// Where the spare pids start, unless the session has one of them.
+const SPARE_FROM: [i32; 3] = [30_000, 20_000, 10_000];
+
+/// The session brought back, and what there is to say about it.
+pub struct Restored {
+    /// The session; `None` when no image could be used.
+    pub session: Option<Session>,
+    /// What the user should know: which images were refused and why.
+    pub messages: Vec<String>,
+}
+
+/// Tries the job's images, the newest first.
+pub fn newest_first(shepherd: &Shepherd) -> Restored {
+    let mut messages = Vec::new();
+    let candidates = match shepherd.store.as_ref().map(|store| store.job.images()) {
+        Ok(Ok(candidates)) => candidates,
+        Ok(Err(error)) => {
+            messages.push(format!("the images cannot be listed: {error}"));
+            Vec::new()
+        }
+        Err(reason) => {
+            messages.push(format!("the images cannot be read: {reason}"));
+            Vec::new()
+        }
+    };
+    for candidate in candidates {
+        match one(shepherd, &candidate) {
+            Ok(session) => return Restored { session: Some(session), messages },
+            Err(error) => {
+                let message = format!("image {} cannot be restored: {error:#}", candidate.number());
+                shepherd.journal.write(&Event {
+                    image: Some(candidate.number()),
+                    message: Some(message.clone()),
+                    ..shepherd.journal.event(Step::Failure)
+                });
+                messages.push(message);
+            }
+        }
+    }
+    Restored { session: None, messages }
+}
+
+fn one(shepherd: &Shepherd, candidate: &Candidate) -> anyhow::Result<Session> {
+    let image = Some(candidate.number());
+    let store = shepherd.store.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    let handover = &shepherd.handover;
+    let expected = Expected {
+        cluster: handover.cluster.clone(),
+        job_id: handover.job_id,
+        uid: handover.uid,
+        gid: Some(handover.gid),
+        restart_count: shepherd.restart_count,
+    };
+    let started = Instant::now();
+    let verified = candidate.open(&store.key, &expected)?;
+    check_cpu(verified.manifest())?;
+    let folder = shepherd.folders.fresh_images().context("no place to unpack the image")?;
+    let names = verified.manifest().files.iter().map(|file| file.name.as_str());
+    let bytes = verified.extract_into(&folder, names.filter(|name| !is_tree(verified.manifest(), name)))?;
+    shepherd.journal.write(&Event {
+        image,
+        bytes: Some(bytes),
+        seconds: Some(started.elapsed().as_secs_f64()),
+        ..shepherd.journal.event(Step::Verify)
+    });
+    let started = Instant::now();
+    let session = revive(shepherd, &verified, &folder)?;
+    let _ = std::fs::remove_dir_all(&folder);
+    shepherd.journal.write(&Event {
+        image,
+        bytes: Some(verified.manifest().session.resident_bytes),
+        seconds: Some(started.elapsed().as_secs_f64()),
+        ..shepherd.journal.event(Step::Restore)
+    });
+    Ok(session)
+}
+
+fn is_tree(manifest: &Manifest, name: &str) -> bool {
+    manifest.session.trees.iter().any(|tree| tree.file == name)
+}
+
+fn check_cpu(manifest: &Manifest) -> anyhow::Result<()> {
+    let missing = cpu::missing(&manifest.origin.cpu_features, &cpu::features());
+    anyhow::ensure!(
+        missing.is_empty(),
+        "this node's CPU lacks {}, which the session may be using",
+        missing.join(", ")
+    );
+    Ok(())
+}
+
+fn revive(shepherd: &Shepherd, verified: &VerifiedManifest, folder: &Path) -> anyhow::Result<Session> {
+    let handover = &shepherd.handover;
+    let state = &verified.manifest().session;
+    let private = state.trees.iter().map(|tree| tree.mount_point.clone()).collect::<Vec<_>>();
+    let capsule = Capsule::create(&CapsuleSpec {
+        helper: helper(handover),
+        reaper: handover.site.libexec.join("stasis-reaper"),
+        trees: private
+            .iter()
+            .filter(|path| *path != Path::new(CAPSULE_DIR))
+            .map(|path| empty_tree(shepherd, path))
+            .collect(),
+        fresh: false,
+        last_pid: Some(spare_pids(&state.pids)),
+        tty_gid: tty_gid(),
+    })?;
+    let network = Network::join(&handover.site.pasta, &capsule, &shepherd.folders.state, &state.ports)?;
+    fill_trees(shepherd, &capsule, verified)?;
+    let output = Output::new(state.stdout_pipe == state.stderr_pipe)?;
+    let (out, err) = output.write_ends().context("the pipes are new")?;
+    let mut pipes = vec![InheritedPipe { fd: out, inode: state.stdout_pipe }];
+    if state.stderr_pipe != state.stdout_pipe {
+        pipes.push(InheritedPipe { fd: err, inode: state.stderr_pipe });
+    }
+    let criu = Criu { program: &handover.site.criu, capsule: &capsule, images: folder };
+    criu.restore(&pipes)?;
+    let trees = private.into_iter().filter(|path| path != Path::new(CAPSULE_DIR)).collect();
+    Ok(Session {
+        capsule,
+        network,
+        output,
+        root_pid: state.root_pid,
+        trees,
+        since: Instant::now(),
+        restored: true,
+    })
+}
+
+/// The folder that the script was in belongs to the user; the others are open to all.
+fn empty_tree(shepherd: &Shepherd, path: &Path) -> TreeSpec {
+    let open = path == Path::new("/tmp") || path == Path::new("/dev/shm");
+    let (mode, uid, gid) =
+        if open { (0o1777, 0, 0) } else { (0o700, shepherd.handover.uid, shepherd.handover.gid) };
+    TreeSpec { mount_point: path.to_owned(), mode, uid, gid, copies: Vec::new() }
+}
+
+fn fill_trees(shepherd: &Shepherd, capsule: &Capsule, verified: &VerifiedManifest) -> anyhow::Result<()> {
+    let handover = &shepherd.handover;
+    let user = Identity::User { uid: handover.uid, gid: handover.gid, groups: handover.groups.clone() };
+    for tree in &verified.manifest().session.trees {
+        if tree.mount_point == Path::new(CAPSULE_DIR) {
+            open_to_user(capsule, handover.uid, handover.gid)?;
+        }
+        trees::unpack(capsule, &user, &tree.mount_point, &mut verified.reader(&tree.file)?)?;
+    }
+    Ok(())
+}
+
+/// The reaper's folder is root's, but archives are unpacked as the user.
+fn open_to_user(capsule: &Capsule, uid: u32, gid: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{}/root{CAPSULE_DIR}", capsule.init_pid());
+    chown(path.as_str(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).context(path)
+}
+
+/// A pid above which nothing of the session lives for a while.
+fn spare_pids(pids: &[i32]) -> i32 {
+    let free = |from: &i32| !pids.iter().any(|pid| (*from..*from + SPARE_PIDS).contains(pid));
+    SPARE_FROM
+        .into_iter()
+        .find(free)
+        .unwrap_or_else(|| pids.iter().max().map_or(SPARE_FROM[0], |max| max + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spare_pids_avoid_those_of_the_session() {
+        assert_eq!(spare_pids(&[2, 3, 400]), 30_000);
+        assert_eq!(spare_pids(&[2, 30_010]), 20_000);
+        assert_eq!(spare_pids(&[10_001, 20_001, 30_001]), 30_002);
+    }
+}

@@ -1,0 +1,284 @@
+//! The calls to slurmctld that Stasis makes.
+
+use crate::ffi;
+use std::ffi::{CStr, c_char};
+use std::ptr;
+use std::sync::Once;
+use thiserror::Error;
+
+/// slurmctld refused, or could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("cannot {what}: {reason}")]
+pub struct SlurmError {
+    /// What was asked for.
+    pub what: String,
+    /// Slurm's words for why not.
+    pub reason: String,
+    /// Slurm's number for it.
+    pub code: i32,
+}
+
+/// Base states of a job, as squeue shows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobState {
+    /// Waits in the queue (or is still completing its previous run there).
+    Pending,
+    /// Has its nodes.
+    Running,
+    /// Has its nodes but was suspended by Slurm.
+    Suspended,
+    /// Ended, however it did.
+    Ended,
+}
+
+/// What Stasis asks of a job's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Job id.
+    pub id: u32,
+    /// Uid of its user.
+    pub uid: u32,
+    /// Base state.
+    pub state: JobState,
+    /// Whether Slurm still cleans up after a run of the job.
+    pub completing: bool,
+    /// How often the job was requeued.
+    pub restart_count: u32,
+    /// Unix time before which a pending job will not start; 0 for none.
+    pub begin_unix_s: i64,
+    /// Unix time at which the job ends or will be ended.
+    pub end_unix_s: i64,
+    /// Unix time at which preemption was decided; 0 for never.
+    pub preempt_unix_s: i64,
+    /// Partition.
+    pub partition: String,
+    /// Nodes, as Slurm writes them.
+    pub nodes: String,
+    /// The job's name.
+    pub name: String,
+}
+
+/// A running step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Number of the step within its job.
+    pub id: u32,
+    /// Name of the step.
+    pub name: String,
+}
+
+/// What Stasis asks of the site's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// ClusterName.
+    pub cluster: String,
+    /// PreemptParameters.
+    pub preempt_parameters: String,
+    /// SchedulerParameters.
+    pub scheduler_parameters: String,
+    /// Version of slurmctld.
+    pub version: String,
+}
+
+/// A connection to the site's Slurm, as its configuration file describes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Slurm(());
+
+static INIT: Once = Once::new();
+
+impl Slurm {
+    /// Reads the site's slurm.conf. Slurm ends the process when it has none that can be read.
+    pub fn open() -> Self {
+        // SAFETY: slurm_init may be called once, before any other call; a null path means the default one.
+        INIT.call_once(|| unsafe { ffi::slurm_init(ptr::null()) });
+        Self(())
+    }
+
+    /// The record of one job.
+    ///
+    /// # Errors
+    /// When there is no such job, or slurmctld does not answer.
+    pub fn job(self, id: u32) -> Result<Job, SlurmError> {
+        let mut message: *mut ffi::job_info_msg_t = ptr::null_mut();
+        // SAFETY: libslurm allocates the message and sets the pointer when it returns 0.
+        let code = unsafe { ffi::slurm_load_job(&raw mut message, id, 0) };
+        check(code, || format!("look up job {id}"))?;
+        // SAFETY: the message is whole: `record_count` records stand at `job_array`.
+        let jobs = unsafe { records((*message).job_array, (*message).record_count) };
+        let job = jobs.iter().find(|record| record.job_id == id).map(job_of);
+        // SAFETY: the message came from slurm_load_job, is freed once, and nothing borrowed outlives it.
+        unsafe { ffi::slurm_free_job_info_msg(message) };
+        job.ok_or_else(|| SlurmError {
+            what: format!("look up job {id}"),
+            reason: "slurmctld knows no such job".into(),
+            code: -1,
+        })
+    }
+
+    /// The job's running steps other than its batch script and Slurm's own.
+    ///
+    /// # Errors
+    /// When slurmctld does not answer.
+    pub fn steps(self, id: u32) -> Result<Vec<Step>, SlurmError> {
+        let mut message: *mut ffi::job_step_info_response_msg_t = ptr::null_mut();
+        // SAFETY: as above. The step id is passed by value or pointer as the release wants it.
+        let code = unsafe {
+            ffi::slurm_get_job_steps(0, id, ffi::NO_VAL, &raw mut message, ffi::STASIS_SHOW_ALL as u16)
+        };
+        check(code, || format!("list the steps of job {id}"))?;
+        // SAFETY: the message is whole: `job_step_count` records stand at `job_steps`.
+        let records = unsafe { records((*message).job_steps, (*message).job_step_count) };
+        let own = [ffi::SLURM_BATCH_SCRIPT, ffi::SLURM_EXTERN_CONT, ffi::SLURM_INTERACTIVE_STEP];
+        let running =
+            records.iter().filter(|step| step.step_id.job_id == id && !own.contains(&step.step_id.step_id));
+        let steps = running.map(|step| Step { id: step.step_id.step_id, name: text(step.name) }).collect();
+        // SAFETY: the message came from slurm_get_job_steps and is freed once.
+        unsafe { ffi::slurm_free_job_step_info_response_msg(message) };
+        Ok(steps)
+    }
+
+    /// The site's configuration.
+    ///
+    /// # Errors
+    /// When slurmctld does not answer.
+    pub fn site(self) -> Result<Site, SlurmError> {
+        let mut conf: *mut ffi::slurm_conf_t = ptr::null_mut();
+        // SAFETY: libslurm allocates the record and sets the pointer when it returns 0.
+        let code = unsafe { ffi::slurm_load_ctl_conf(0, &raw mut conf) };
+        check(code, || "load the site's configuration".into())?;
+        // SAFETY: the record is whole, and its strings are null or terminated.
+        let record = unsafe { &*conf };
+        let site = Site {
+            cluster: text(record.cluster_name),
+            preempt_parameters: text(record.preempt_params),
+            scheduler_parameters: text(record.sched_params),
+            version: text(record.version),
+        };
+        // SAFETY: the record came from slurm_load_ctl_conf and is freed once.
+        unsafe { ffi::slurm_free_ctl_conf(conf) };
+        Ok(site)
+    }
+
+    /// Grace time of a partition in seconds.
+    ///
+    /// # Errors
+    /// When slurmctld does not answer or knows no such partition.
+    pub fn grace_s(self, partition: &str) -> Result<u32, SlurmError> {
+        let mut message: *mut ffi::partition_info_msg_t = ptr::null_mut();
+        // SAFETY: libslurm allocates the message and sets the pointer when it returns 0.
+        let code = unsafe { ffi::slurm_load_partitions(0, &raw mut message, ffi::STASIS_SHOW_ALL as u16) };
+        check(code, || "list the partitions".into())?;
+        // SAFETY: the message is whole: `record_count` records stand at `partition_array`.
+        let records = unsafe { records((*message).partition_array, (*message).record_count) };
+        let grace =
+            records.iter().find(|record| text(record.name) == partition).map(|record| record.grace_time);
+        // SAFETY: the message came from slurm_load_partitions and is freed once.
+        unsafe { ffi::slurm_free_partition_info_msg(message) };
+        grace.ok_or_else(|| SlurmError {
+            what: format!("look up partition {partition}"),
+            reason: "slurmctld knows no such partition".into(),
+            code: -1,
+        })
+    }
+
+    /// Gives a running job back to the queue, or an ended one while slurmctld still remembers it.
+    ///
+    /// # Errors
+    /// When the job may not be requeued, or slurmctld does not answer.
+    pub fn requeue(self, id: u32) -> Result<(), SlurmError> {
+        // SAFETY: plain numbers.
+        check(unsafe { ffi::slurm_requeue(id, 0) }, || format!("requeue job {id}"))
+    }
+
+    /// Lets a pending job start as soon as it can (`scontrol update StartTime=now`).
+    ///
+    /// # Errors
+    /// When the job is not pending, or slurmctld does not answer.
+    pub fn start_now(self, id: u32) -> Result<(), SlurmError> {
+        // SAFETY: the descriptor is plain data that slurm_init_job_desc_msg fills with "no change".
+        let code = unsafe {
+            let mut change: ffi::job_desc_msg_t = std::mem::zeroed();
+            ffi::slurm_init_job_desc_msg(&raw mut change);
+            change.job_id = id;
+            change.begin_time = libc::time(ptr::null_mut());
+            ffi::slurm_update_job(&raw mut change)
+        };
+        check(code, || format!("lift the start time of job {id}"))
+    }
+
+    /// Keeps a pending job off some nodes, in addition to those it was kept off before.
+    ///
+    /// # Errors
+    /// When the job is not pending, or slurmctld does not answer.
+    pub fn exclude_nodes(self, id: u32, nodes: &CStr) -> Result<(), SlurmError> {
+        // SAFETY: as in `start_now`; the string outlives the call, which only reads it.
+        let code = unsafe {
+            let mut change: ffi::job_desc_msg_t = std::mem::zeroed();
+            ffi::slurm_init_job_desc_msg(&raw mut change);
+            change.job_id = id;
+            change.exc_nodes = nodes.as_ptr().cast_mut();
+            ffi::slurm_update_job(&raw mut change)
+        };
+        check(code, || format!("exclude nodes from job {id}"))
+    }
+
+    /// Sends a signal to the job's batch task alone, which is its shepherd.
+    ///
+    /// # Errors
+    /// When the job is not running or not the caller's, or slurmctld does not answer.
+    pub fn signal_batch(self, id: u32, signal: u16) -> Result<(), SlurmError> {
+        // SAFETY: plain numbers.
+        let code = unsafe { ffi::slurm_kill_job(id, signal, ffi::STASIS_KILL_JOB_BATCH as u16) };
+        check(code, || format!("signal job {id}"))
+    }
+}
+
+fn check(code: i32, what: impl FnOnce() -> String) -> Result<(), SlurmError> {
+    if code == 0 {
+        return Ok(());
+    }
+    // libslurm returns -1 and keeps the reason in errno.
+    let code = if code == -1 { std::io::Error::last_os_error().raw_os_error().unwrap_or(code) } else { code };
+    // SAFETY: slurm_strerror returns a static string for any number.
+    let reason = unsafe { text(ffi::slurm_strerror(code)) };
+    Err(SlurmError { what: what(), reason, code })
+}
+
+/// # Safety
+/// `count` records must stand at `first`, which may be null when there are none.
+unsafe fn records<'a, T>(first: *const T, count: u32) -> &'a [T] {
+    if first.is_null() || count == 0 {
+        return &[];
+    }
+    // SAFETY: by this function's contract.
+    unsafe { std::slice::from_raw_parts(first, count as usize) }
+}
+
+fn text(string: *const c_char) -> String {
+    if string.is_null() {
+        return String::new();
+    }
+    // SAFETY: libslurm's strings are terminated and outlive the record that is being read.
+    unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
+}
+
+fn job_of(record: &ffi::slurm_job_info_t) -> Job {
+    Job {
+        id: record.job_id,
+        uid: record.user_id,
+        state: match record.job_state & ffi::JOB_STATE_BASE {
+            ffi::job_states_JOB_PENDING => JobState::Pending,
+            ffi::job_states_JOB_RUNNING => JobState::Running,
+            ffi::job_states_JOB_SUSPENDED => JobState::Suspended,
+            _ => JobState::Ended,
+        },
+        completing: record.job_state & ffi::STASIS_JOB_COMPLETING != 0,
+        restart_count: record.restart_cnt.into(),
+        begin_unix_s: record.start_time,
+        end_unix_s: record.end_time,
+        preempt_unix_s: record.preempt_time,
+        partition: text(record.partition),
+        nodes: text(record.nodes),
+        name: text(record.name),
+    }
+}
