@@ -140,7 +140,7 @@ fn public_lifetimes_are_a_bathtub() {
     let old = lives.iter().filter(|&&ns| ns >= 21 * 3600 * stasis_workloads::NS_PER_S).count();
     let share = |count: usize| (100.0 * count as f64 / lives.len() as f64).round();
     assert!((share(young) - 56.0).abs() < 0.5 && (share(old) - 26.0).abs() < 0.5);
-    let fits: Fits = fit_lifetime_trace(LifetimeReader::open(&path).unwrap()).unwrap();
+    let fits: Fits = fit_lifetime_trace(&path, LifetimeReader::open(&path).unwrap()).unwrap();
     near(fits.median_s / 3600.0, 1.86, 0.01, "median in hours");
     for fit in &fits.laws {
         println!("{:12} AIC {:9.1}  KS {:.3}  {:?}", fit.law.name(), fit.aic, fit.ks, fit.law);

@@ -142,6 +142,23 @@ fn another_think_time_leaves_cells_and_memory_as_they_were() {
 }
 
 #[test]
+fn another_chance_of_growth_leaves_the_sizes_as_they_were() {
+    let growths = |chance: f64| -> Vec<Vec<(u64, u64)>> {
+        let mut spec = session_spec();
+        spec.memory.growth_chance = chance;
+        spec.requests[0].memory_bytes = u64::MAX >> 1;
+        spec.requests.truncate(1);
+        let of = |session: Session| {
+            session.memory.windows(2).map(|w| (w[1].at_ns, w[1].bytes - w[0].bytes)).collect()
+        };
+        generate::sessions(&spec, 1, 0).unwrap().map(of).collect()
+    };
+    let (some, all) = (growths(0.3), growths(1.0));
+    assert!(some.iter().flatten().count() < all.iter().flatten().count());
+    assert!(some.iter().zip(&all).all(|(some, all)| some.iter().all(|growth| all.contains(growth))));
+}
+
+#[test]
 fn arrivals_follow_the_hours_and_the_days() {
     let mut arrivals = session_spec().arrivals;
     (arrivals.length_days, arrivals.per_day) = (700.0, 200.0);

@@ -31,7 +31,7 @@ fn swf_and_sacct_agree_on_the_same_jobs() {
         assert_eq!(b.memory_bytes, u64::from(b.processors) * (2000 << 20));
     }
     assert_eq!(from_sacct[10].status, JobStatus::TimedOut);
-    let sessions = all(jobs_as_sessions(from_sacct.into_iter().map(Ok)));
+    let sessions = all(jobs_as_sessions("sacct.txt".as_ref(), from_sacct.into_iter().map(Ok)));
     assert!(sessions.iter().all(|session| session.busy_ns() == session.span_ns()));
 }
 
@@ -64,13 +64,13 @@ fn the_sample_hub_log_gives_valid_sessions_in_order() {
 const HUB: &str = "\
 [I 2025-02-12 10:00:00.000 JupyterHub app:3346] Running JupyterHub version 5.2.1
 [I 2025-02-12 10:00:10.000 JupyterHub base:1088] User ann took 4.000 seconds to start
-Feb 12 10:00:20 host python3[1142]: [I 2025-02-12 10:00:20.000 JupyterHub base:1088] User bob:gpu took 5.500 seconds to start
+Feb 12 10:00:20 host python3[1142]: [I 2025-02-12 10:00:20.000 JupyterHub base:1088] User bob took 5.500 seconds to start
 10:45:31.525 [ConfigProxy] info: 200 GET /api/routes
 [I 2025-02-12T10:05:10.000 JupyterHub log:192] 200 POST /hub/api/users/ann/activity (ann@127.0.0.1) 32.17ms
 [W 2025-02-12 10:05:11.000 JupyterHub log:192] 403 POST /hub/api/users/ann/activity (@127.0.0.1) 2.17ms
 [I 2025-02-12 10:20:00.000 JupyterHub log:192] 200 POST /prefix/hub/api/users/ann/activity (ann@127.0.0.1) 32.17ms
 [I 2025-02-12 10:21:00.000 JupyterHub log:192] 200 POST /hub/api/users/ann/activity (ann@127.0.0.1) 32.17ms
-[I 2025-02-12 10:30:00.000 JupyterHub base:1088] User bob took 1.000 seconds to start
+[I 2025-02-12 10:30:00.000 JupyterHub base:1088] User bob:gpu took 1.000 seconds to start
 [I 2025-02-12 10:31:00.000 JupyterHub log:192] 202 DELETE /hub/api/users/bob/servers/gpu?now=1 (bob@127.0.0.1) 5.00ms
 Traceback (most recent call last):
 [I 2025-02-12 10:31:12.000 JupyterHub base:1236] User bob server took 12.000 seconds to stop
@@ -86,8 +86,9 @@ fn hub_lines_as_they_are_written() {
     let sessions = all(jupyterhub::sessions(&file, jupyterhub::Options::default()).unwrap());
     let spans: Vec<(u32, u64, u64)> =
         sessions.iter().map(|s| (s.user, s.submit_ns / 1_000_000, s.end_ns / 1_000_000)).collect();
-    // ann from 10:00:06 to 10:40; bob's gpu server from 10:00:14.5 to 10:31; bob's other from 10:29:59 on.
-    assert_eq!(spans, [(1, 6_000, 2_400_000), (0, 14_500, 1_860_000), (0, 1_799_000, 3_000_000)]);
+    // ann from 10:00:06 to 10:40; bob from 10:00:14.5 on; bob's gpu server, which was asked to stop though the
+    // other has been idle for longer, from 10:29:59 to 10:31.
+    assert_eq!(spans, [(1, 6_000, 2_400_000), (0, 14_500, 3_000_000), (0, 1_799_000, 1_860_000)]);
     assert_eq!(seconds(&sessions[0].busy), [(10, 310), (900, 1260)]);
     assert_eq!(sessions[0].busy, sessions[0].connected);
     assert!(sessions[1].busy.is_empty() && sessions[2].busy.is_empty());

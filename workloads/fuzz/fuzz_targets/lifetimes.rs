@@ -7,6 +7,6 @@ use stasis_workloads::import::lifetimes::LifetimeReader;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(reader) = LifetimeReader::new("fuzz".as_ref(), bytes) {
-        let _ = fit_lifetime_trace(reader);
+        let _ = fit_lifetime_trace("fuzz".as_ref(), reader);
     }
 });

@@ -8,19 +8,19 @@ pub mod sacct;
 pub mod spot_json;
 pub mod swf;
 
-use crate::error::{Invalid, TraceError};
+use crate::error::TraceError;
 use crate::job::Job;
 use crate::session::{Request, Session};
+use std::path::Path;
 
 /// What a session is assumed to have asked for, where a log does not say: 2 cores, 8 GiB, no GPU.
 pub const USUAL_REQUEST: Request = Request { cores_milli: 2000, gpus: 0, memory_bytes: 8 << 30 };
 
-/// Jobs as sessions (see [`Job::to_session`]); jobs that never ran are left out.
+/// Jobs as sessions (see [`Job::to_session`]); jobs that never ran are left out. `file` is for messages only.
 pub fn jobs_as_sessions(
+    file: &Path,
     jobs: impl Iterator<Item = Result<Job, TraceError>>,
 ) -> impl Iterator<Item = Result<Session, TraceError>> {
-    jobs.filter(|job| !matches!(job, Ok(Job { run_ns: 0, .. }))).map(|job| {
-        let placeless = |invalid: Invalid| TraceError::bad("".as_ref(), 0, invalid.key, invalid.reason);
-        job?.to_session().map_err(placeless)
-    })
+    jobs.filter(|job| !matches!(job, Ok(Job { run_ns: 0, .. })))
+        .map(|job| job?.to_session().map_err(|invalid| invalid.at(file, 0)))
 }
