@@ -65,7 +65,11 @@ impl StagedImage {
         }
     }
 
-    fn try_commit(&mut self, origin: Origin, session: SessionState) -> Result<CommittedImage, StageError> {
+    pub(crate) fn try_commit(
+        &mut self,
+        origin: Origin,
+        session: SessionState,
+    ) -> Result<CommittedImage, StageError> {
         self.check_origin(&origin)?;
         let (files, unsynced) = self.take_files()?;
         self.sync_files(&unsynced)?;

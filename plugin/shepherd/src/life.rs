@@ -189,7 +189,7 @@ impl Shepherd {
         let mut watch = Watch::start(self.slurm, self.handover.job_id);
         let mut next_interval = self.next_interval();
         loop {
-            if let Some(end) = self.hear_capsule(session)? {
+            if let Some(end) = hear_capsule(session)? {
                 return Ok(end);
             }
             while let Some(signal) = signals.next() {
@@ -214,20 +214,6 @@ impl Shepherd {
 
     fn next_interval(&self) -> Option<Instant> {
         self.handover.spec.interval_s.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()))
-    }
-
-    /// Reads one report of the capsule, if there is one.
-    fn hear_capsule(&self, session: &mut Session) -> anyhow::Result<Option<End>> {
-        let mut ready = [PollFd::new(session.capsule.report_fd(), PollFlags::POLLIN)];
-        let readable = poll(&mut ready, PollTimeout::ZERO).unwrap_or(0) > 0;
-        if !readable && !session.capsule.has_buffered_event() {
-            return Ok(None);
-        }
-        match session.capsule.next_event() {
-            CapsuleEvent::Exited { pid, status } if pid == session.root_pid => Ok(Some(End::Exited(status))),
-            CapsuleEvent::Exited { .. } => Ok(None),
-            CapsuleEvent::Gone => anyhow::bail!("the capsule's init was killed"),
-        }
     }
 
     fn on_signal(&self, session: &mut Session, signal: i32) -> Option<End> {
@@ -316,6 +302,24 @@ impl Shepherd {
             message,
             ..self.journal.event(Step::Requeue)
         });
+    }
+}
+
+/// Reads what the capsule has reported, until there is no more or the session has ended.
+fn hear_capsule(session: &mut Session) -> anyhow::Result<Option<End>> {
+    loop {
+        let mut ready = [PollFd::new(session.capsule.report_fd(), PollFlags::POLLIN)];
+        let readable = poll(&mut ready, PollTimeout::ZERO).unwrap_or(0) > 0;
+        if !readable && !session.capsule.has_buffered_event() {
+            return Ok(None);
+        }
+        match session.capsule.next_event() {
+            CapsuleEvent::Exited { pid, status } if pid == session.root_pid => {
+                return Ok(Some(End::Exited(status)));
+            }
+            CapsuleEvent::Exited { .. } => {}
+            CapsuleEvent::Gone => anyhow::bail!("the capsule's init was killed"),
+        }
     }
 }
 

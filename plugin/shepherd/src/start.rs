@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Pid of the session's root in a fresh capsule: the first process after its init.
-const FIRST_PID: i32 = 2;
+/// Pid of the session's root in a fresh capsule: after its init, and the process that brought it in.
+const FIRST_PID: i32 = 3;
 /// Sticky and open to all, as /tmp is everywhere.
 const SHARED_MODE: u32 = 0o1777;
 

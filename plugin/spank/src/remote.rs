@@ -210,13 +210,10 @@ fn join(namespaces: &[OwnedFd], handover: &Handover) -> HookResult {
     setns(pid, CloneFlags::CLONE_NEWPID)?;
     setns(net, CloneFlags::CLONE_NEWNET)?;
     setns(mount, CloneFlags::CLONE_NEWNS)?;
-    // A pid namespace takes effect for children, so the reaper is one; once its parent is gone, it belongs to the
-    // capsule's init.
-    // SAFETY: this process has one thread.
-    if let ForkResult::Parent { .. } = unsafe { fork() }? {
-        // SAFETY: as in `hand_over_stdio`.
-        unsafe { libc::_exit(0) }
-    }
+    // A pid namespace takes effect for children, so the first fork enters it. Who adopts an orphan is decided by its
+    // parent's namespace, so only the second fork's child is adopted by the capsule's init: it becomes the reaper.
+    go_on_in_child()?;
+    go_on_in_child()?;
     set_child_subreaper(true)?;
     setsid()?;
     // SAFETY: this process has one thread.
@@ -232,6 +229,16 @@ fn join(namespaces: &[OwnedFd], handover: &Handover) -> HookResult {
             unsafe { libc::_exit(127) }
         }
     }
+}
+
+/// Ends this process and returns in a child of it.
+fn go_on_in_child() -> HookResult {
+    // SAFETY: this process has one thread.
+    if let ForkResult::Parent { .. } = unsafe { fork() }? {
+        // SAFETY: as in `hand_over_stdio`.
+        unsafe { libc::_exit(0) }
+    }
+    Ok(())
 }
 
 /// Runs the reaper in this process, as the user and holding nothing. Returns only why not.

@@ -1,10 +1,17 @@
 //! Tests of the whole store: what must survive, and what must never be taken for an image.
 
+mod crash;
+mod credentials;
+mod hostile;
+mod key;
+mod listing;
+mod mutation;
 mod round_trip;
+mod space;
 
-use crate::{CommittedImage, Expected, Job, Key, Store, User};
+use crate::{CommittedImage, Expected, Job, Key, Refusal, Store, User, VerifiedManifest};
 use stasis_contract::{Compression, Origin, SessionState, Trigger};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A job's user: somebody else than root where the tests run as root, so that credentials are really changed.
@@ -95,6 +102,31 @@ impl World {
         }
     }
 
+    /// Opens an image as a restore of the next run would.
+    fn open(&self, number: u32) -> Result<VerifiedManifest, Refusal> {
+        let images = self.job.images().unwrap();
+        images.iter().find(|image| image.number() == number).unwrap().open(&self.key, &self.expected())
+    }
+
+    /// Opens an image and reads all of it.
+    fn read(&self, number: u32) -> Result<u64, Refusal> {
+        self.open(number)?.verify()
+    }
+
+    /// The path of something in an image's folder.
+    fn path(&self, number: u32, name: &str) -> PathBuf {
+        self.job.path().join(format!("{number:06}")).join(name)
+    }
+
+    /// What is in the job's folder.
+    fn entries(&self) -> Vec<String> {
+        let Ok(folder) = self.job.path().read_dir() else { return Vec::new() };
+        let mut names: Vec<_> =
+            folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
     /// A new folder that only the process's user can see.
     fn private_folder(&self) -> TempDir {
         let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
@@ -112,5 +144,17 @@ fn session() -> SessionState {
         ports: vec![8888],
         resident_bytes: 1 << 20,
         trees: Vec::new(),
+    }
+}
+
+/// Gives a path to a user, without following a link.
+fn give_to(path: &Path, uid: u32) {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
+}
+
+/// Gives a path to the job's user, where the tests run as root.
+fn give_to_user(path: &Path) {
+    if is_root() {
+        give_to(path, UID);
     }
 }
