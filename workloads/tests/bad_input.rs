@@ -305,6 +305,21 @@ mod parquet {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
+    /// The lowest bit of a number in the footer is its sign, and a negative size makes the decoder panic
+    /// (found by fuzzing): that must become an error too.
+    #[test]
+    fn every_flipped_low_bit_of_the_footer_is_survived() {
+        let valid = valid();
+        let length = &valid[valid.len() - 8..valid.len() - 4];
+        let footer = 8 + u32::from_le_bytes(length.try_into().unwrap()) as usize;
+        let caught = (valid.len() - footer..valid.len()).filter(|&at| {
+            let mut bytes = valid.clone();
+            bytes[at] ^= 1;
+            count(&bytes).is_err_and(|error| error.reason().contains("decoder failed"))
+        });
+        assert!(caught.count() > 0, "no panic was caught: is the guard still needed?");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 

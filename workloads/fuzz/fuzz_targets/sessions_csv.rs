@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
         session.validate().unwrap();
         write_session(&mut again, session).unwrap();
     }
-    let read: Vec<_> = SessionReader::new("again".as_ref(), &again[..]).unwrap().map(Result::unwrap).collect();
+    let read: Vec<_> =
+        SessionReader::new("again".as_ref(), &again[..]).unwrap().map(Result::unwrap).collect();
     assert!(read == sessions);
 });

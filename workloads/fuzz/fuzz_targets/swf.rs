@@ -6,7 +6,9 @@ use stasis_workloads::import::jobs_as_sessions;
 use stasis_workloads::import::swf::SwfReader;
 
 fuzz_target!(|bytes: &[u8]| {
-    for session in jobs_as_sessions("fuzz".as_ref(), SwfReader::new("fuzz".as_ref(), bytes)).map_while(Result::ok) {
+    for session in
+        jobs_as_sessions("fuzz".as_ref(), SwfReader::new("fuzz".as_ref(), bytes)).map_while(Result::ok)
+    {
         session.validate().unwrap();
     }
 });
