@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 use crate::wait::wait_until;
 
 const TOP: &str = "stasis-testbed";
+/// The leaf of a node's cgroup for processes that are not a job's, where only leaves may hold some (version 2).
+const LEAF: &str = "init";
 /// The cgroup member, beside the nodes, that the cluster's chassis lives in.
 pub(crate) const CHASSIS: &str = "chassis";
 /// How many pid namespaces below the host's the chassis is; nodes are one deeper.
@@ -24,6 +26,7 @@ pub(crate) const CHASSIS_DEPTH: usize = 1;
 
 /// How long what waits for an init may take to end by itself, before it is killed too.
 const INIT_TIMEOUT: Duration = Duration::from_secs(2);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(2);
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One mounted cgroup hierarchy of the machine.
@@ -88,13 +91,24 @@ impl Cgroups {
 
     /// Makes the cgroups of one member (a node, or the chassis).
     pub(crate) fn create(&self, member: &str) -> Result<()> {
-        for hierarchy in &self.hierarchies {
-            let mut path = hierarchy.mount.clone();
-            for name in [TOP, &self.cluster, member] {
-                let parent = path.clone();
-                path.push(name);
-                make(hierarchy, &parent, &path)?;
-            }
+        // Tried again, since the last other cluster's `down` may just now be removing the level we share.
+        wait_until(&format!("the cgroups of {member}"), CREATE_TIMEOUT, || {
+            self.hierarchies.iter().try_for_each(|hierarchy| self.create_in(hierarchy, member))?;
+            Ok(true)
+        })
+    }
+
+    fn create_in(&self, hierarchy: &Hierarchy, member: &str) -> Result<()> {
+        let mut path = hierarchy.mount.clone();
+        for name in [TOP, &self.cluster, member] {
+            let parent = path.clone();
+            path.push(name);
+            make(hierarchy, &parent, &path)?;
+        }
+        if hierarchy.is_whole_tree() {
+            // What enters the node later: see the node's script.
+            let leaf = path.join(LEAF);
+            fs::create_dir_all(&leaf).map_err(Error::io("make", &leaf))?;
         }
         Ok(())
     }
@@ -106,7 +120,7 @@ impl Cgroups {
 
     /// The same for a process that enters a member which runs.
     pub(crate) fn join_running(&self, member: &str) -> String {
-        self.join(member, if self.is_v2() { "init" } else { "" })
+        self.join(member, if self.is_v2() { LEAF } else { "" })
     }
 
     fn join(&self, member: &str, leaf: &str) -> String {

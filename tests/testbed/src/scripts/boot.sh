@@ -11,12 +11,14 @@ chown munge:munge /etc/munge/munge.key
 chmod 400 /etc/munge/munge.key
 setpriv --reuid munge --regid munge --init-groups munged
 
-# Slurm's daemons go to the background first and may fail there: they are up when they write their pid.
+# Slurm's daemons go to the background first and may fail there: they are up when they write their pid. One that
+# forks just now can escape pgrep's eye, so only one that is not seen ten times in a row has ended.
 start() {
-    local daemon=$1
+    local daemon=$1 unseen=0
     "$@"
     until [ -s "/run/$daemon.pid" ]; do
-        if ! pgrep -x "$daemon" >/dev/null; then
+        if pgrep -x "$daemon" >/dev/null; then unseen=0; else unseen=$((unseen + 1)); fi
+        if [ "$unseen" -ge 10 ]; then
             echo "$daemon ended; the last lines of its log:"
             tail -n 15 "/var/log/slurm/$daemon.log"
             exit 1
