@@ -4,7 +4,7 @@
 use std::{env, path::PathBuf};
 
 /// What Stasis calls and reads; binding all of slurm.h would take longer to compile than all the rest.
-const FUNCTIONS: &str = "slurm_(init|fini|strerror|load_job|free_job_info_msg|requeue|update_job|init_job_desc_msg|\
+const FUNCTIONS: &str = "slurm_(init|fini|strerror|load_job|load_jobs|load_job_user|free_job_info_msg|requeue|update_job|init_job_desc_msg|\
     kill_job|load_ctl_conf|free_ctl_conf|load_partitions|free_partition_info_msg|get_job_steps|\
     free_job_step_info_response_msg|get_errno|api_version|signal_job)";
 
@@ -16,7 +16,7 @@ fn main() {
         .header("wrapper.h")
         .allowlist_function(FUNCTIONS)
         .allowlist_type("job_states|step_id")
-        .allowlist_var("SLURM_(VERSION_NUMBER|BATCH_SCRIPT|EXTERN_CONT|INTERACTIVE_STEP)|JOB_STATE_BASE|NO_VAL|STASIS_.*")
+        .allowlist_var("SLURM_(VERSION_NUMBER|BATCH_SCRIPT|EXTERN_CONT|INTERACTIVE_STEP)|JOB_STATE_BASE|PREEMPT_MODE_(SUSPEND|REQUEUE|CANCEL|GANG|WITHIN)|NO_VAL(16)?|STASIS_.*")
         .derive_default(true)
         .layout_tests(false)
         .generate()

@@ -98,6 +98,15 @@ impl Network {
     }
 }
 
+impl Network {
+    /// Which ports lead where, as `ports 8888:40123,6006:6006`; `None` when every port is forwarded as it is.
+    pub fn describe(&self) -> Option<String> {
+        let maps: Vec<String> =
+            self.ports.iter().map(|map| format!("{}:{}", map.inside, map.outside)).collect();
+        (!maps.is_empty()).then(|| format!("ports {}", maps.join(",")))
+    }
+}
+
 impl Drop for Network {
     fn drop(&mut self) {
         let _ = self.pasta.kill();

@@ -1,7 +1,8 @@
 //! One checkpoint: look, freeze, dump, pack, commit; and only then let go.
 
 use crate::journal::now_unix_ms;
-use crate::life::{Protection, Session, Shepherd};
+use crate::life::{Session, Shepherd};
+use crate::pages::{self, PagePacker};
 use stasis_capsule::criu::{Criu, CriuError, Dump};
 use stasis_capsule::processes::{self, Refusal, SessionFacts};
 use stasis_capsule::trees::TreeError;
@@ -11,6 +12,7 @@ use stasis_image::{CommittedImage, StageError, StagedImage, StoreError};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 use thiserror::Error;
 
@@ -55,6 +57,9 @@ pub enum CheckpointError {
     /// A private folder could not be packed.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// A fault of Stasis itself.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
 }
 
 impl CheckpointError {
@@ -88,27 +93,23 @@ pub fn take(
         gid: shepherd.handover.gid,
         leave_running,
     };
-    let walk = Walk { shepherd, session, store, facts, images: &images, number, trigger };
-    let mut outcome = None;
-    let result = criu.dump(&dump, &mut || {
-        let kept = walk.pack_and_commit();
-        let safe = kept.is_ok();
-        outcome = Some(kept);
-        safe
-    });
+    let staged = Arc::new(store.job.begin(number, &store.key)?);
+    let pages = PagePacker::start(Arc::clone(&staged), images.clone(), shepherd.handover.spec.compression);
+    let mut walk = Walk {
+        shepherd,
+        session,
+        facts,
+        images: &images,
+        number,
+        trigger,
+        trees: Vec::new(),
+        unfinished: Some((staged, pages)),
+    };
+    let result = walk.go(&criu, &dump);
+    walk.abandon();
     let _ = fs::remove_dir_all(&images);
-    match (outcome, result) {
-        (Some(Ok(image)), Ok(report)) => {
-            walk.report(Step::Dump, report.dump_s, walk.facts.resident_bytes);
-            walk.report(Step::Freeze, report.frozen_s, walk.facts.resident_bytes);
-            let _ = store.job.retain(shepherd.handover.spec.keep);
-            Ok(image)
-        }
-        // Committed, but CRIU failed to end the tasks: they go on, and the image is of the past.
-        (Some(Ok(_)) | None, Err(error)) => Err(error.into()),
-        (Some(Err(error)), _) => Err(error),
-        (None, Ok(_)) => Err(CriuError::NotKept.into()),
-    }
+    let _ = store.job.retain(shepherd.handover.spec.keep);
+    result
 }
 
 fn scratch(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
@@ -130,32 +131,70 @@ fn refuse_steps(shepherd: &Shepherd) -> Result<(), CheckpointError> {
 struct Walk<'a> {
     shepherd: &'a Shepherd,
     session: &'a Session,
-    store: &'a Protection,
     facts: SessionFacts,
     images: &'a Path,
     number: u32,
     trigger: Trigger,
+    trees: Vec<PrivateTree>,
+    unfinished: Option<(Arc<StagedImage>, PagePacker)>,
 }
 
 impl Walk<'_> {
-    /// While the tasks are frozen and CRIU waits: puts everything into the store.
-    fn pack_and_commit(&self) -> Result<CommittedImage, CheckpointError> {
+    /// Dumps, packs what CRIU writes while it writes it, and commits: before the session's processes end, if they
+    /// are to end, so that a failure costs nothing; after they run again, if they are to go on.
+    fn go(&mut self, criu: &Criu<'_>, dump: &Dump) -> Result<CommittedImage, CheckpointError> {
+        let mut outcome = None;
+        let result = criu.dump(dump, &mut || {
+            let frozen = self.while_frozen(dump.leave_running);
+            let safe = frozen.is_ok();
+            outcome = Some(frozen);
+            safe
+        });
+        let committed = match outcome {
+            Some(frozen) => frozen?,
+            None => return Err(result.err().unwrap_or(CriuError::NotKept).into()),
+        };
+        // Committed, but CRIU failed to end the tasks: they go on, and the image is of the past.
+        let report = result?;
+        self.report(Step::Dump, report.dump_s, self.facts.resident_bytes);
+        self.report(Step::Freeze, report.frozen_s, self.facts.resident_bytes);
+        committed.map_or_else(|| self.pack_and_commit(), Ok)
+    }
+
+    fn while_frozen(&mut self, leave_running: bool) -> Result<Option<CommittedImage>, CheckpointError> {
+        let (staged, _) = self.unfinished.as_ref().ok_or(CheckpointError::Internal("nothing is staged"))?;
+        self.trees = self.pack_trees(staged)?;
+        if leave_running { Ok(None) } else { self.pack_and_commit().map(Some) }
+    }
+
+    /// Everything that CRIU wrote, then the manifest.
+    fn pack_and_commit(&mut self) -> Result<CommittedImage, CheckpointError> {
         let started = Instant::now();
-        let staged = self.store.job.begin(self.number, &self.store.key)?;
+        let (staged, pages) = self.unfinished.take().ok_or(CheckpointError::Internal("nothing is staged"))?;
+        pages.finish()?;
         self.pack_criu_files(&staged)?;
-        let trees = self.pack_trees(&staged)?;
         self.report(Step::Pack, started.elapsed().as_secs_f64(), 0);
         let started = Instant::now();
-        let image = staged.commit(self.origin(), self.state(trees))?;
+        let staged =
+            Arc::into_inner(staged).ok_or(CheckpointError::Internal("the image is still being written"))?;
+        let image = staged.commit(self.origin(), self.state())?;
         self.report(Step::Commit, started.elapsed().as_secs_f64(), image.manifest().stored_bytes());
         Ok(image)
+    }
+
+    /// Waits for the packing to stop and removes what was staged, if it was not committed.
+    fn abandon(&mut self) {
+        if let Some((staged, pages)) = self.unfinished.take() {
+            let _ = pages.finish();
+            drop(staged);
+        }
     }
 
     fn pack_criu_files(&self, staged: &StagedImage) -> Result<(), CheckpointError> {
         for entry in fs::read_dir(self.images).map_err(scratch(self.images))? {
             let path = entry.map_err(scratch(self.images))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path.extension().is_some_and(|extension| extension == "img") {
+            if path.extension().is_some_and(|extension| extension == "img") && !pages::is_pages(&name) {
                 let file = File::open(&path).map_err(scratch(&path))?;
                 staged.add(&name, self.shepherd.handover.spec.compression, file)?;
             }
@@ -195,7 +234,7 @@ impl Walk<'_> {
         }
     }
 
-    fn state(&self, trees: Vec<PrivateTree>) -> SessionState {
+    fn state(&self) -> SessionState {
         let (stdout_pipe, stderr_pipe) = self.session.output.inodes();
         SessionState {
             root_pid: self.session.root_pid,
@@ -204,7 +243,7 @@ impl Walk<'_> {
             stderr_pipe,
             ports: self.session.network.ports.iter().map(|map| map.inside).collect(),
             resident_bytes: self.facts.resident_bytes,
-            trees,
+            trees: self.trees.clone(),
         }
     }
 

@@ -8,11 +8,12 @@
 //!                                     └────► ended: Slurm sees how
 //! ```
 
-use crate::checkpoint::{self, CheckpointError};
+use crate::checkpoint;
 use crate::journal::Journal;
 use crate::node::NodeFolders;
 use crate::notice::{self, Meaning, Watch};
 use crate::output::Output;
+use crate::plan::Plan;
 use crate::signals::Signals;
 use crate::{restore, start};
 use anyhow::Context;
@@ -23,7 +24,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use slurm_sys::Slurm;
 use stasis_capsule::network::{Network, own_mount_namespace};
 use stasis_capsule::{Capsule, CapsuleEvent, processes};
-use stasis_contract::{Step, Trigger};
+use stasis_contract::{Event, Step, Trigger};
 use stasis_handover::{DELIVER, Handover, send};
 use stasis_image::{CommittedImage, Job, Key, Store, User};
 use std::fs::File;
@@ -32,9 +33,6 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-
-/// A session younger than this has no state worth saving, and may be half-way through starting up.
-const TOO_YOUNG: Duration = Duration::from_secs(2);
 
 /// Where images are kept, and the key that makes them authentic.
 #[derive(Debug)]
@@ -75,8 +73,6 @@ pub struct Session {
     pub root_pid: i32,
     /// Folders that only it sees.
     pub trees: Vec<PathBuf>,
-    /// When it began on this node.
-    pub since: Instant,
     /// Whether it was brought back from an image.
     pub restored: bool,
 }
@@ -176,8 +172,7 @@ impl Shepherd {
         let (out, err) = start::receive_stdio(task)?;
         session.output.relay_to(out, err);
         let seconds = started.elapsed().as_secs_f64();
-        self.journal
-            .write(&stasis_contract::Event { seconds: Some(seconds), ..self.journal.event(Step::Resume) });
+        self.journal.write(&Event { seconds: Some(seconds), ..self.journal.event(Step::Resume) });
         for message in messages {
             session.output.say(&message);
         }
@@ -187,78 +182,69 @@ impl Shepherd {
 
     fn keep(&self, session: &mut Session, signals: &Signals) -> anyhow::Result<End> {
         let mut watch = Watch::start(self.slurm, self.handover.job_id);
-        let mut next_interval = self.next_interval();
+        let mut plan = Plan::new(&self.handover.spec, session.restored);
         loop {
             if let Some(end) = hear_capsule(session)? {
                 return Ok(end);
             }
             while let Some(signal) = signals.next() {
-                if let Some(end) = self.on_signal(session, signal) {
-                    return Ok(end);
-                }
+                self.on_signal(session, &mut plan, signal);
             }
-            if watch.as_mut().is_some_and(|watch| watch.look(self.slurm, self.handover.job_id)) {
+            let unannounced = watch.as_mut().and_then(|watch| watch.look(self.slurm, self.handover.job_id));
+            if let Some(left_s) = unannounced {
                 watch = None;
-                if let Some(end) = self.checkpoint(session, Trigger::Preemption) {
-                    return Ok(end);
-                }
+                self.notice(&mut plan, Trigger::Preemption, left_s);
             }
-            if next_interval.is_some_and(|next| next <= Instant::now()) {
-                self.checkpoint(session, Trigger::Interval);
-                next_interval = self.next_interval();
+            if let Some((trigger, leaves)) = plan.due()
+                && let Some(image) = self.checkpoint(session, &mut plan, trigger, leaves)
+            {
+                return Ok(End::Saved(Box::new(image), trigger));
             }
-            let wake = [watch.as_ref().map(Watch::next), next_interval].into_iter().flatten().min();
+            let wake = [watch.as_ref().map(Watch::next), plan.ask_at()].into_iter().flatten().min();
             wait(session, signals, wake);
         }
     }
 
-    fn next_interval(&self) -> Option<Instant> {
-        self.handover.spec.interval_s.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()))
-    }
-
-    fn on_signal(&self, session: &mut Session, signal: i32) -> Option<End> {
+    fn on_signal(&self, session: &mut Session, plan: &mut Plan, signal: i32) {
         match signal {
-            libc::SIGCHLD => {
-                // The task, which has ended after it had joined or delivered.
-                let _ = waitpid(None, Some(WaitPidFlag::WNOHANG));
-                None
-            }
+            // The task, which has ended after it had joined or delivered.
+            libc::SIGCHLD => drop(waitpid(None, Some(WaitPidFlag::WNOHANG))),
             // Sent with every other signal, to wake what is stopped; and the way to end a job.
-            libc::SIGCONT | libc::SIGTERM => {
-                session.signal_script(signal);
-                None
-            }
+            libc::SIGCONT | libc::SIGTERM => session.signal_script(signal),
             _ => match notice::meaning(self, signal) {
-                Meaning::Checkpoint(trigger) => self.checkpoint(session, trigger),
-                Meaning::ForScript => {
-                    session.signal_script(signal);
-                    None
-                }
+                Meaning::Request => drop(self.checkpoint(session, plan, Trigger::Request, false)),
+                Meaning::Ends { trigger, left_s } => self.notice(plan, trigger, left_s),
+                Meaning::ForScript => session.signal_script(signal),
             },
         }
     }
 
-    /// Takes a checkpoint, says how it went, and returns how the session left if it did.
-    fn checkpoint(&self, session: &mut Session, trigger: Trigger) -> Option<End> {
-        let leaves = !matches!(trigger, Trigger::Request | Trigger::Interval);
-        if leaves && !session.restored && session.since.elapsed() < TOO_YOUNG {
+    fn notice(&self, plan: &mut Plan, trigger: Trigger, left_s: f64) {
+        if !plan.notice(trigger, left_s) {
             self.journal.note(Step::Refused, Some(trigger), "the session has only just begun");
-            return None;
-        }
-        match checkpoint::take(self, session, trigger, !leaves) {
-            Ok(image) if leaves => Some(End::Saved(Box::new(image), trigger)),
-            Ok(_) => None,
-            Err(error) => {
-                self.say_not_saved(session, trigger, &error);
-                None
-            }
         }
     }
 
-    fn say_not_saved(&self, session: &mut Session, trigger: Trigger, error: &CheckpointError) {
-        let step = if error.is_refusal() { Step::Refused } else { Step::Failure };
-        self.journal.note(step, Some(trigger), &error.to_string());
-        session.output.say(&format!("no checkpoint was taken, and the session goes on: {error}"));
+    /// Takes a checkpoint and says how it went. Returns the image of a session that has left with it.
+    fn checkpoint(
+        &self,
+        session: &mut Session,
+        plan: &mut Plan,
+        trigger: Trigger,
+        leaves: bool,
+    ) -> Option<CommittedImage> {
+        match checkpoint::take(self, session, trigger, !leaves) {
+            Ok(image) if leaves => return Some(image),
+            Ok(_) => plan.saved(),
+            Err(error) => {
+                let step = if error.is_refusal() { Step::Refused } else { Step::Failure };
+                self.journal.note(step, Some(trigger), &error.to_string());
+                if plan.not_saved(&error) {
+                    session.output.say(&format!("no checkpoint was taken, and the session goes on: {error}"));
+                }
+            }
+        }
+        None
     }
 
     fn finish(&self, session: Session, end: End) -> ExitCode {
@@ -296,7 +282,7 @@ impl Shepherd {
         if let Some(message) = &message {
             output.say(message);
         }
-        self.journal.write(&stasis_contract::Event {
+        self.journal.write(&Event {
             image: Some(image.number()),
             trigger: Some(trigger),
             message,
@@ -327,11 +313,14 @@ fn hear_capsule(session: &mut Session) -> anyhow::Result<Option<End>> {
 /// environment only after the hook, so slurmctld is asked. Should it not answer, an image says that there was an
 /// earlier run.
 fn restart_count(slurm: Slurm, job_id: u32, store: Option<&Protection>) -> u32 {
-    slurm.job(job_id).map(|job| job.restart_count).unwrap_or_else(|_| {
-        let images = store.and_then(|store| store.job.images().ok()).unwrap_or_default();
-        let claims = images.iter().filter_map(|image| image.peek().ok());
-        claims.map(|manifest| manifest.claims().origin.restart_count.saturating_add(1)).max().unwrap_or(0)
-    })
+    slurm.job(job_id).map_or_else(
+        |_| {
+            let images = store.and_then(|store| store.job.images().ok()).unwrap_or_default();
+            let claims = images.iter().filter_map(|image| image.peek().ok());
+            claims.map(|manifest| manifest.claims().origin.restart_count.saturating_add(1)).max().unwrap_or(0)
+        },
+        |job| job.restart_count,
+    )
 }
 
 fn protection(handover: &Handover) -> Result<Protection, String> {

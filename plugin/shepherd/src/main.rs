@@ -13,6 +13,8 @@ mod life;
 mod node;
 mod notice;
 mod output;
+mod pages;
+mod plan;
 mod restore;
 mod signals;
 mod start;

@@ -2,7 +2,7 @@
 
 use crate::life::Shepherd;
 use crate::signals::REQUEST;
-use slurm_sys::Slurm;
+use slurm_sys::{Job, Slurm};
 use stasis_contract::Trigger;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,10 +14,17 @@ const POLL_MIN: Duration = Duration::from_secs(1);
 const POLLS_PER_GRACE: u32 = 6;
 
 /// What to make of a signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Meaning {
-    /// A checkpoint is wanted.
-    Checkpoint(Trigger),
+    /// A checkpoint is wanted, and the session is to go on.
+    Request,
+    /// The session's time on the node ends.
+    Ends {
+        /// Why.
+        trigger: Trigger,
+        /// Seconds that are left.
+        left_s: f64,
+    },
     /// It is for the script.
     ForScript,
 }
@@ -25,18 +32,29 @@ pub enum Meaning {
 /// Asks slurmctld why the batch task was signalled.
 pub fn meaning(shepherd: &Shepherd, signal: i32) -> Meaning {
     if signal == REQUEST {
-        return Meaning::Checkpoint(Trigger::Request);
+        return Meaning::Request;
     }
+    let grace_s = shepherd.handover.spec.grace_s;
     match shepherd.slurm.job(shepherd.handover.job_id) {
-        Ok(job) if job.preempt_unix_s > 0 => Meaning::Checkpoint(Trigger::Preemption),
-        Ok(job) if job.end_unix_s - now_unix_s() <= i64::from(shepherd.handover.spec.grace_s) + EARLY_S => {
-            Meaning::Checkpoint(Trigger::TimeLimit)
-        }
-        Ok(_) => Meaning::ForScript,
+        Ok(job) => ending(&job, grace_s)
+            .map_or(Meaning::ForScript, |(trigger, left_s)| Meaning::Ends { trigger, left_s }),
         // Nobody can say. The signal that Stasis asks Slurm for most likely means what it was asked for.
-        Err(_) if signal == libc::SIGUSR1 => Meaning::Checkpoint(Trigger::Preemption),
+        Err(_) if signal == libc::SIGUSR1 => {
+            Meaning::Ends { trigger: Trigger::Preemption, left_s: f64::from(grace_s) }
+        }
         Err(_) => Meaning::ForScript,
     }
+}
+
+/// Whether the job's record says that its time ends soon, and in how many seconds.
+fn ending(job: &Job, grace_s: u32) -> Option<(Trigger, f64)> {
+    let left_s = job.end_unix_s - now_unix_s();
+    let trigger = match job.preempt_unix_s {
+        1.. => Trigger::Preemption,
+        _ if left_s <= i64::from(grace_s) + EARLY_S => Trigger::TimeLimit,
+        _ => return None,
+    };
+    Some((trigger, left_s as f64))
 }
 
 fn now_unix_s() -> i64 {
@@ -69,12 +87,13 @@ impl Watch {
         self.next
     }
 
-    /// Looks, if it is time: whether the job is being preempted.
-    pub fn look(&mut self, slurm: Slurm, job_id: u32) -> bool {
+    /// Looks, if it is time: the seconds that are left to a job that is being preempted.
+    pub fn look(&mut self, slurm: Slurm, job_id: u32) -> Option<f64> {
         if Instant::now() < self.next {
-            return false;
+            return None;
         }
         self.next = Instant::now() + self.every;
-        slurm.job(job_id).is_ok_and(|job| job.preempt_unix_s > 0)
+        let job = slurm.job(job_id).ok().filter(|job| job.preempt_unix_s > 0)?;
+        Some((job.end_unix_s - now_unix_s()) as f64)
     }
 }

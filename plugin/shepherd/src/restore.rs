@@ -133,15 +133,7 @@ fn revive(shepherd: &Shepherd, verified: &VerifiedManifest, folder: &Path) -> an
     let criu = Criu { program: &handover.site.criu, capsule: &capsule, images: folder };
     criu.restore(&pipes)?;
     let trees = private.into_iter().filter(|path| path != Path::new(CAPSULE_DIR)).collect();
-    Ok(Session {
-        capsule,
-        network,
-        output,
-        root_pid: state.root_pid,
-        trees,
-        since: Instant::now(),
-        restored: true,
-    })
+    Ok(Session { capsule, network, output, root_pid: state.root_pid, trees, restored: true })
 }
 
 /// The folder that the script was in belongs to the user; the others are open to all.

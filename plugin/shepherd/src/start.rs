@@ -10,7 +10,6 @@ use stasis_contract::{Event, Step};
 use stasis_handover::{Handover, JOIN, PIPES, STDIO, receive, send};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// Pid of the session's root in a fresh capsule: after its init, and the process that brought it in.
 const FIRST_PID: i32 = 3;
@@ -39,16 +38,8 @@ pub fn cold(shepherd: &Shepherd, task: &OwnedFd) -> anyhow::Result<Session> {
         .context("cannot hand over the pipes")?;
     output.relay_to(out, err);
     let trees = private_folders(handover).into_iter().map(|tree| tree.mount_point).collect();
-    shepherd.journal.write(&Event { ..shepherd.journal.event(Step::Start) });
-    Ok(Session {
-        capsule,
-        network,
-        output,
-        root_pid: FIRST_PID,
-        trees,
-        since: Instant::now(),
-        restored: false,
-    })
+    shepherd.journal.write(&Event { message: network.describe(), ..shepherd.journal.event(Step::Start) });
+    Ok(Session { capsule, network, output, root_pid: FIRST_PID, trees, restored: false })
 }
 
 /// The standard streams that slurmstepd has set up for the task.

@@ -40,6 +40,12 @@ pub struct Job {
     pub uid: u32,
     /// Base state.
     pub state: JobState,
+    /// The state as squeue writes it, such as `RUNNING` or `OUT_OF_MEMORY`.
+    pub state_name: &'static str,
+    /// Whether it is a batch job.
+    pub is_batch: bool,
+    /// Id of the array that the job is a task of, and its number there.
+    pub array_task: Option<(u32, u32)>,
     /// Whether Slurm still cleans up after a run of the job.
     pub completing: bool,
     /// How often the job was requeued.
@@ -74,10 +80,56 @@ pub struct Site {
     pub cluster: String,
     /// PreemptParameters.
     pub preempt_parameters: String,
+    /// PreemptType.
+    pub preempt_type: String,
+    /// PreemptMode of partitions that have none of their own.
+    pub preempt_mode: PreemptMode,
     /// SchedulerParameters.
     pub scheduler_parameters: String,
+    /// SlurmdParameters.
+    pub slurmd_parameters: String,
+    /// ProctrackType.
+    pub proctrack_type: String,
+    /// TaskPlugin.
+    pub task_plugin: String,
+    /// PluginDir: folders, with colons between them.
+    pub plugin_dir: String,
+    /// PlugStackConfig.
+    pub plugstack: String,
+    /// Whether jobs are requeued unless they say otherwise (JobRequeue).
+    pub job_requeue: bool,
+    /// KillWait in seconds.
+    pub kill_wait_s: u32,
+    /// MinJobAge in seconds.
+    pub min_job_age_s: u32,
     /// Version of slurmctld.
     pub version: String,
+}
+
+/// What happens to a job that is preempted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PreemptMode {
+    /// Nothing: it is not preempted.
+    Off,
+    /// It is suspended in place.
+    Suspend,
+    /// It is requeued, or cancelled if it may not be.
+    Requeue,
+    /// It is cancelled.
+    Cancel,
+}
+
+/// What Stasis asks of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its name.
+    pub name: String,
+    /// GraceTime in seconds.
+    pub grace_s: u32,
+    /// PriorityTier: with preempt/partition_prio a job of a higher one preempts a job of a lower one.
+    pub priority_tier: u32,
+    /// PreemptMode, where it has one of its own.
+    pub preempt_mode: Option<PreemptMode>,
 }
 
 /// A connection to the site's Slurm, as its configuration file describes it.
@@ -113,6 +165,28 @@ impl Slurm {
             reason: "slurmctld knows no such job".into(),
             code: -1,
         })
+    }
+
+    /// The jobs of one user, or of all whose jobs the caller may see, that slurmctld remembers. One request.
+    ///
+    /// # Errors
+    /// When slurmctld does not answer.
+    pub fn jobs(self, uid: Option<u32>) -> Result<Vec<Job>, SlurmError> {
+        let mut message: *mut ffi::job_info_msg_t = ptr::null_mut();
+        // SAFETY: libslurm allocates the message and sets the pointer when it returns 0.
+        let code = unsafe {
+            match uid {
+                Some(uid) => ffi::slurm_load_job_user(&raw mut message, uid, ffi::STASIS_SHOW_ALL as u16),
+                None => ffi::slurm_load_jobs(0, &raw mut message, ffi::STASIS_SHOW_ALL as u16),
+            }
+        };
+        check(code, || "list the jobs".into())?;
+        // SAFETY: the message is whole: `record_count` records stand at `job_array`.
+        let jobs = unsafe { records((*message).job_array, (*message).record_count) };
+        let jobs = jobs.iter().map(job_of).collect();
+        // SAFETY: the message came from libslurm's loading of jobs and is freed once.
+        unsafe { ffi::slurm_free_job_info_msg(message) };
+        Ok(jobs)
     }
 
     /// The job's running steps other than its batch script and Slurm's own.
@@ -151,6 +225,16 @@ impl Slurm {
         let site = Site {
             cluster: text(record.cluster_name),
             preempt_parameters: text(record.preempt_params),
+            preempt_type: text(record.preempt_type),
+            preempt_mode: preempt_mode(record.preempt_mode),
+            slurmd_parameters: text(record.slurmd_params),
+            proctrack_type: text(record.proctrack_type),
+            task_plugin: text(record.task_plugin),
+            plugin_dir: text(record.plugindir),
+            plugstack: text(record.plugstack),
+            job_requeue: record.job_requeue != 0,
+            kill_wait_s: record.kill_wait.into(),
+            min_job_age_s: record.min_job_age,
             scheduler_parameters: text(record.sched_params),
             version: text(record.version),
         };
@@ -159,22 +243,31 @@ impl Slurm {
         Ok(site)
     }
 
-    /// Grace time of a partition in seconds.
+    /// The site's partitions.
     ///
     /// # Errors
-    /// When slurmctld does not answer or knows no such partition.
-    pub fn grace_s(self, partition: &str) -> Result<u32, SlurmError> {
+    /// When slurmctld does not answer.
+    pub fn partitions(self) -> Result<Vec<Partition>, SlurmError> {
         let mut message: *mut ffi::partition_info_msg_t = ptr::null_mut();
         // SAFETY: libslurm allocates the message and sets the pointer when it returns 0.
         let code = unsafe { ffi::slurm_load_partitions(0, &raw mut message, ffi::STASIS_SHOW_ALL as u16) };
         check(code, || "list the partitions".into())?;
         // SAFETY: the message is whole: `record_count` records stand at `partition_array`.
         let records = unsafe { records((*message).partition_array, (*message).record_count) };
-        let grace =
-            records.iter().find(|record| text(record.name) == partition).map(|record| record.grace_time);
+        let partitions = records.iter().map(partition_of).collect();
         // SAFETY: the message came from slurm_load_partitions and is freed once.
         unsafe { ffi::slurm_free_partition_info_msg(message) };
-        grace.ok_or_else(|| SlurmError {
+        Ok(partitions)
+    }
+
+    /// Grace time of a partition in seconds.
+    ///
+    /// # Errors
+    /// When slurmctld does not answer or knows no such partition.
+    pub fn grace_s(self, partition: &str) -> Result<u32, SlurmError> {
+        let partitions = self.partitions()?;
+        let found = partitions.iter().find(|candidate| candidate.name == partition);
+        found.map(|found| found.grace_s).ok_or_else(|| SlurmError {
             what: format!("look up partition {partition}"),
             reason: "slurmctld knows no such partition".into(),
             code: -1,
@@ -262,6 +355,48 @@ fn text(string: *const c_char) -> String {
     unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
 }
 
+fn partition_of(record: &ffi::partition_info_t) -> Partition {
+    let own = u32::from(record.preempt_mode) != ffi::NO_VAL16;
+    Partition {
+        name: text(record.name),
+        grace_s: record.grace_time,
+        priority_tier: record.priority_tier.into(),
+        preempt_mode: own.then(|| preempt_mode(record.preempt_mode)),
+    }
+}
+
+/// The mode without its flags (GANG, WITHIN).
+fn preempt_mode(bits: u16) -> PreemptMode {
+    match u32::from(bits) & !(ffi::PREEMPT_MODE_GANG | ffi::PREEMPT_MODE_WITHIN) {
+        ffi::PREEMPT_MODE_SUSPEND => PreemptMode::Suspend,
+        ffi::PREEMPT_MODE_REQUEUE => PreemptMode::Requeue,
+        ffi::PREEMPT_MODE_CANCEL => PreemptMode::Cancel,
+        _ => PreemptMode::Off,
+    }
+}
+
+/// The state as squeue writes it; what Slurm still does with the job's last run counts more than how that ended.
+fn state_name(bits: u32) -> &'static str {
+    if bits & ffi::STASIS_JOB_COMPLETING != 0 {
+        return if bits & ffi::STASIS_JOB_REQUEUED != 0 { "REQUEUED" } else { "COMPLETING" };
+    }
+    match bits & ffi::JOB_STATE_BASE {
+        ffi::job_states_JOB_PENDING => "PENDING",
+        ffi::job_states_JOB_RUNNING => "RUNNING",
+        ffi::job_states_JOB_SUSPENDED => "SUSPENDED",
+        ffi::job_states_JOB_COMPLETE => "COMPLETED",
+        ffi::job_states_JOB_CANCELLED => "CANCELLED",
+        ffi::job_states_JOB_FAILED => "FAILED",
+        ffi::job_states_JOB_TIMEOUT => "TIMEOUT",
+        ffi::job_states_JOB_NODE_FAIL => "NODE_FAIL",
+        ffi::job_states_JOB_PREEMPTED => "PREEMPTED",
+        ffi::job_states_JOB_BOOT_FAIL => "BOOT_FAIL",
+        ffi::job_states_JOB_DEADLINE => "DEADLINE",
+        ffi::job_states_JOB_OOM => "OUT_OF_MEMORY",
+        _ => "UNKNOWN",
+    }
+}
+
 fn job_of(record: &ffi::slurm_job_info_t) -> Job {
     Job {
         id: record.job_id,
@@ -272,6 +407,10 @@ fn job_of(record: &ffi::slurm_job_info_t) -> Job {
             ffi::job_states_JOB_SUSPENDED => JobState::Suspended,
             _ => JobState::Ended,
         },
+        state_name: state_name(record.job_state),
+        is_batch: record.batch_flag != 0,
+        array_task: (record.array_job_id != 0 && record.array_task_id != ffi::NO_VAL)
+            .then_some((record.array_job_id, record.array_task_id)),
         completing: record.job_state & ffi::STASIS_JOB_COMPLETING != 0,
         restart_count: record.restart_cnt.into(),
         begin_unix_s: record.start_time,

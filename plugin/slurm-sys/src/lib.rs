@@ -13,4 +13,4 @@ pub mod ffi {
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 }
 
-pub use calls::{Job, JobState, Site, Slurm, SlurmError, Step};
+pub use calls::{Job, JobState, Partition, PreemptMode, Site, Slurm, SlurmError, Step};

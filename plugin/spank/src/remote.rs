@@ -26,7 +26,6 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::exit;
 
 /// Step id of a batch script (slurm.h).
 const BATCH_STEP: u32 = 0xffff_fffb;
@@ -93,7 +92,7 @@ impl Remote {
                 drop(own);
                 let error = become_shepherd(&program, &document, &theirs);
                 slurm_spank::spank_log_error!("stasis: cannot run {}: {error}", program.display());
-                exit(1)
+                leave(1)
             }
             ForkResult::Child => {
                 drop((theirs, document));
@@ -104,7 +103,7 @@ impl Remote {
 
     fn await_orders(&mut self, shepherd: OwnedFd, handover: &Handover) -> HookResult {
         // A shepherd that is gone has been seen by Slurm already: nothing is left to report to.
-        let Ok((order, namespaces)) = receive(shepherd.as_fd()) else { exit(1) };
+        let Ok((order, namespaces)) = receive(shepherd.as_fd()) else { leave(1) };
         match order {
             JOIN => join(&namespaces, handover)?,
             DELIVER => self.delivers = true,
@@ -119,9 +118,7 @@ impl Remote {
         let Some(shepherd) = self.shepherd.take() else { return Ok(()) };
         send(shepherd.as_fd(), STDIO, &[1, 2])?;
         if self.delivers {
-            // Not `exit`: what slurmstepd registered to run at exit is its own, not this copy's.
-            // SAFETY: _exit(2) takes a plain number and does not return.
-            unsafe { libc::_exit(0) }
+            leave(0)
         }
         let (message, pipes) = receive(shepherd.as_fd())?;
         let [out, err] = pipes.as_slice() else { return Err("the shepherd sent no pipes".into()) };
@@ -136,6 +133,12 @@ impl Remote {
         }
         Ok(())
     }
+}
+
+/// Ends this process. Not by `exit`: what slurmstepd registered to run at exit is its own, not this copy's.
+fn leave(code: i32) -> ! {
+    // SAFETY: _exit(2) takes a plain number and does not return.
+    unsafe { libc::_exit(code) }
 }
 
 fn is_batch(spank: &SpankHandle) -> bool {
@@ -225,8 +228,7 @@ fn join(namespaces: &[OwnedFd], handover: &Handover) -> HookResult {
         ForkResult::Parent { child } => {
             let error = become_reaper(child, handover);
             slurm_spank::spank_log_error!("stasis: cannot run the reaper: {error}");
-            // SAFETY: as above.
-            unsafe { libc::_exit(127) }
+            leave(127)
         }
     }
 }
@@ -235,8 +237,7 @@ fn join(namespaces: &[OwnedFd], handover: &Handover) -> HookResult {
 fn go_on_in_child() -> HookResult {
     // SAFETY: this process has one thread.
     if let ForkResult::Parent { .. } = unsafe { fork() }? {
-        // SAFETY: as in `hand_over_stdio`.
-        unsafe { libc::_exit(0) }
+        leave(0)
     }
     Ok(())
 }
