@@ -9,6 +9,10 @@ use stasis_policy::{Decision, Facts, Notice};
 use stasis_workloads::streams::{Purpose, stream};
 use stasis_workloads::{Session, seconds_to_ns};
 
+/// A session that loses its memory this often without finishing a cell is given up: its work is longer than
+/// machines live, and nothing saves it.
+const LOSSES_MAX: u32 = 1000;
+
 const IDLE: Purpose = Purpose::named("sim/idle");
 
 impl World<'_> {
@@ -354,6 +358,15 @@ impl World<'_> {
     /// the policy would not keep it anyway.
     pub fn maybe_requeue(&mut self, slot: u32) {
         let now_ns = self.now_ns;
+        if self.life(slot).losses >= LOSSES_MAX {
+            self.say(slot, |_| "given up: it never gets to the end of a cell".into());
+            let live = self.life(slot);
+            live.wanted = None;
+            live.computing = true;
+            live.edge = u32::MAX;
+            self.replan(slot);
+            return;
+        }
         let keeps = matches!(self.setup.policy.idle, stasis_policy::Idle::AlwaysOn(_));
         let live = self.life(slot);
         let needed = live.computing || live.wanted.is_some();
@@ -386,6 +399,7 @@ impl World<'_> {
         let has_image = live.image.is_some();
         let was_started = live.was_started;
         let lost_ns = live.roll_back(share);
+        live.losses += 1;
         self.metrics.lost_ns += u128::from(lost_ns);
         self.metrics.cells_interrupted += u64::from(cut_short);
         if lost_ns > 0 && share > 0.0 {

@@ -149,6 +149,8 @@ pub struct Live {
     pub idle_uniform: f64,
     pub grants: u32,
     pub idle_periods: u32,
+    /// How often memory was lost since a cell last ended.
+    pub losses: u32,
     pub observed_bytes: u64,
     /// Size of the image that is being written.
     pub writing_bytes: u64,
@@ -191,6 +193,7 @@ impl Live {
             idle_uniform: 0.5,
             grants: 0,
             idle_periods: 0,
+            losses: 0,
             observed_bytes: 0,
             writing_bytes: 0,
             size: Size { cores_milli: plan.request.cores_milli, memory_bytes: plan.request.memory_bytes },
@@ -271,5 +274,6 @@ impl Live {
         self.computing = false;
         self.kernel_idle_since_ns = now_ns;
         self.idle_periods += 1;
+        self.losses = 0;
     }
 }

@@ -73,7 +73,7 @@ pub struct Metrics {
     pub cells: u64,
     /// Cells that were cut short and had to start again or go on later.
     pub cells_interrupted: u64,
-    /// Cells that had ended, and were run again because their memory was lost.
+    /// Cells that had ended and whose outcome was lost: to be run again, if the user still comes back.
     pub cells_rerun: u64,
     /// Times that a session lost its memory with no image to go back to.
     pub sessions_killed: u64,

@@ -175,12 +175,13 @@ impl World<'_> {
         self.metrics.preemptions += 1;
         let live = self.life(slot);
         let phase = live.phase;
+        let announced = live.notice.is_some();
         self.bank(slot);
         self.stop_flow(slot);
         self.release(slot);
         match phase {
             Phase::DumpingFixed(_) | Phase::Writing(_) => {
-                self.metrics.notice_dumps_late += u64::from(self.life(slot).notice.is_some());
+                self.metrics.notice_dumps_late += u64::from(announced);
                 self.say(slot, |_| "the machine is gone before the dump ends".into());
                 self.loses(slot);
             }
