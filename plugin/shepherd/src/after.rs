@@ -5,7 +5,7 @@
 //! that a node does not run the job twice within one second, so a second is what is waited here.
 
 use crate::node::NodeFolders;
-use slurm_sys::{JobState, Slurm};
+use slurm_sys::{Job, JobState, Slurm, SlurmError};
 use stasis_contract::SiteConfig;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,22 +21,20 @@ const NEWER_CREDENTIAL: Duration = Duration::from_secs(1);
 /// Cleans the node of the job, and if the job is to come back, sees to it.
 pub fn run(job_id: u32, site: &SiteConfig) -> anyhow::Result<()> {
     let folders = NodeFolders::of(site, job_id);
-    let comes_back = folders.is_requeue_marked();
+    let mark = folders.requeue_mark();
     folders.remove();
-    if comes_back {
-        sleep(NEWER_CREDENTIAL);
-        bring_back(Slurm::open(), job_id)?;
-    }
-    Ok(())
+    let Some(not_on) = mark else { return Ok(()) };
+    sleep(NEWER_CREDENTIAL);
+    bring_back(Slurm::open(), job_id, &not_on)
 }
 
-fn bring_back(slurm: Slurm, job_id: u32) -> anyhow::Result<()> {
+fn bring_back(slurm: Slurm, job_id: u32, not_on: &[String]) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = PAUSE_MIN;
     let mut last = None;
     while Instant::now() < deadline {
         let done = slurm.job(job_id).and_then(|job| match job.state {
-            JobState::Pending if !job.completing => slurm.start_now(job_id).map(|()| true),
+            JobState::Pending if !job.completing => release(slurm, &job, not_on).map(|()| true),
             JobState::Running if job.completing => Ok(false),
             JobState::Running => Ok(true),
             // The job ended before Slurm had made up its mind to requeue it.
@@ -52,4 +50,13 @@ fn bring_back(slurm: Slurm, job_id: u32) -> anyhow::Result<()> {
         pause = (pause * 2).min(PAUSE_MAX);
     }
     Err(last.map_or_else(|| anyhow::anyhow!("job {job_id} did not return to the queue"), Into::into))
+}
+
+fn release(slurm: Slurm, job: &Job, not_on: &[String]) -> Result<(), SlurmError> {
+    if !not_on.is_empty() {
+        let before = Some(job.excluded.as_str()).filter(|nodes| !nodes.is_empty());
+        let nodes: Vec<&str> = before.into_iter().chain(not_on.iter().map(String::as_str)).collect();
+        slurm.exclude_nodes(job.id, &nodes.join(","))?;
+    }
+    slurm.start_now(job.id)
 }

@@ -14,8 +14,9 @@ use crate::node::NodeFolders;
 use crate::notice::{self, Meaning, Watch};
 use crate::output::Output;
 use crate::plan::Plan;
+use crate::restore::{self, Outcome};
 use crate::signals::Signals;
-use crate::{restore, start};
+use crate::start;
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
@@ -25,7 +26,7 @@ use slurm_sys::Slurm;
 use stasis_capsule::network::{Network, own_mount_namespace};
 use stasis_capsule::{Capsule, CapsuleEvent, processes};
 use stasis_contract::{Event, Step, Trigger};
-use stasis_handover::{DELIVER, Handover, send};
+use stasis_handover::Handover;
 use stasis_image::{CommittedImage, Job, Key, Store, User};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -111,15 +112,14 @@ pub fn run(document: RawFd, socket: RawFd) -> anyhow::Result<ExitCode> {
     let shepherd = Shepherd::new(handover)?;
     let criu = shepherd.handover.site.criu.clone();
     std::thread::spawn(move || stasis_capsule::criu::probe_kernel(&criu));
-    let mut session = shepherd.begin(&task)?;
+    let Some(mut session) = shepherd.begin(&task)? else { return Ok(ExitCode::SUCCESS) };
     let end = shepherd.keep(&mut session, &signals)?;
     Ok(shepherd.finish(session, end))
 }
 
 /// A job that got more nodes than one, in spite of what sbatch checked: it must not run as if it were safe.
 fn refuse_nodes(task: &OwnedFd, nodes: u32) -> anyhow::Result<ExitCode> {
-    send(task.as_fd(), DELIVER, &[])?;
-    let (_, err) = start::receive_stdio(task)?;
+    let (_, err) = start::streams_without_script(task)?;
     writeln!(
         File::from(err),
         "stasis: a session lives on one node, and this job has {nodes}: submit it with --nodes=1"
@@ -139,17 +139,20 @@ impl Shepherd {
         Ok(Self { handover, restart_count, folders, store, journal, slurm })
     }
 
-    /// Restores the session if the job was here before, else starts it.
-    fn begin(&self, task: &OwnedFd) -> anyhow::Result<Session> {
+    /// Restores the session if the job was here before, else starts it. `None` when another node is to try.
+    fn begin(&self, task: &OwnedFd) -> anyhow::Result<Option<Session>> {
         let mut messages = Vec::new();
         if self.restart_count > 0 {
             let started = Instant::now();
-            let restored = restore::newest_first(self);
-            messages = restored.messages;
-            if let Some(session) = restored.session {
-                return self.resume(session, task, messages, started);
+            let attempt = restore::newest_first(self);
+            messages = attempt.messages;
+            match attempt.outcome {
+                Outcome::Restored(session) => {
+                    return self.resume(*session, task, messages, started).map(Some);
+                }
+                Outcome::Elsewhere => return self.send_elsewhere(task, &messages).map(|()| None),
+                Outcome::Nothing => messages.push("the session starts anew from its script".into()),
             }
-            messages.push("the session starts anew from its script".into());
         }
         if let Err(reason) = &self.store {
             messages.push(format!("this session is NOT protected: {reason}"));
@@ -158,7 +161,7 @@ impl Shepherd {
         for message in messages {
             session.output.say(&message);
         }
-        Ok(session)
+        Ok(Some(session))
     }
 
     fn resume(
@@ -168,16 +171,29 @@ impl Shepherd {
         messages: Vec<String>,
         started: Instant,
     ) -> anyhow::Result<Session> {
-        send(task.as_fd(), DELIVER, &[]).context("cannot order the task to hand over its streams")?;
-        let (out, err) = start::receive_stdio(task)?;
+        let (out, err) = start::streams_without_script(task)?;
         session.output.relay_to(out, err);
         let seconds = started.elapsed().as_secs_f64();
-        self.journal.write(&Event { seconds: Some(seconds), ..self.journal.event(Step::Resume) });
+        let message = session.network.describe();
+        self.journal.write(&Event { seconds: Some(seconds), message, ..self.journal.event(Step::Resume) });
         for message in messages {
             session.output.say(&message);
         }
         session.output.say(&format!("restored on {} in {seconds:.2} s", self.handover.node));
         Ok(session)
+    }
+
+    /// Gives the job back to the queue, to be tried on another node.
+    fn send_elsewhere(&self, task: &OwnedFd, messages: &[String]) -> anyhow::Result<()> {
+        let (_, err) = start::streams_without_script(task)?;
+        let mut err = File::from(err);
+        for message in messages {
+            writeln!(err, "stasis: {message}")?;
+        }
+        writeln!(err, "stasis: the image is sound, so the job is requeued for another node")?;
+        self.folders.mark_requeue(Some(&self.handover.node))?;
+        self.journal.note(Step::Requeue, None, "another node is to restore the session");
+        Ok(self.slurm.requeue(self.handover.job_id)?)
     }
 
     fn keep(&self, session: &mut Session, signals: &Signals) -> anyhow::Result<End> {
@@ -272,7 +288,7 @@ impl Shepherd {
             image.number(),
             self.handover.node
         ));
-        if let Err(error) = self.folders.mark_requeue() {
+        if let Err(error) = self.folders.mark_requeue(None) {
             output.say(&format!("the job may wait in the queue for two minutes: {error}"));
         }
         // During a preemption's grace time slurmctld requeues the job by itself once it has ended.

@@ -50,14 +50,15 @@ impl NodeFolders {
         Ok(folder)
     }
 
-    /// Marks the job as one that is to come back.
-    pub fn mark_requeue(&self) -> io::Result<()> {
-        fs::write(self.state.join(REQUEUE_MARK), b"")
+    /// Marks the job as one that is to come back, perhaps anywhere but on one node.
+    pub fn mark_requeue(&self, not_on: Option<&str>) -> io::Result<()> {
+        fs::write(self.state.join(REQUEUE_MARK), not_on.unwrap_or_default())
     }
 
-    /// Whether the job is to come back.
-    pub fn is_requeue_marked(&self) -> bool {
-        self.state.join(REQUEUE_MARK).exists()
+    /// If the job is to come back: the nodes that it is to avoid, at most one.
+    pub fn requeue_mark(&self) -> Option<Vec<String>> {
+        let text = fs::read_to_string(self.state.join(REQUEUE_MARK)).ok()?;
+        Some(text.lines().map(str::to_owned).collect())
     }
 }
 

@@ -9,8 +9,8 @@ use stasis_capsule::criu::{Criu, InheritedPipe};
 use stasis_capsule::network::Network;
 use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, Identity, TreeSpec, cpu, trees};
 use stasis_contract::{Event, Manifest, Step};
-use stasis_image::{Candidate, Expected, VerifiedManifest};
-use std::path::Path;
+use stasis_image::{Candidate, Expected, ExtractError, VerifiedManifest};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Pids that CRIU and its helpers may take during a restore.
@@ -18,47 +18,100 @@ const SPARE_PIDS: i32 = 1000;
 /// Where the spare pids start, unless the session has one of them.
 const SPARE_FROM: [i32; 3] = [30_000, 20_000, 10_000];
 
-/// The session brought back, and what there is to say about it.
-pub struct Restored {
-    /// The session; `None` when no image could be used.
-    pub session: Option<Session>,
-    /// What the user should know: which images were refused and why.
+/// How often a node may fail to restore a sound image before the next older one is tried: a fault of one node is no
+/// reason to lose a session, and a fault of the image itself must not keep the job in the queue for ever.
+const NODES_MAX: usize = 2;
+
+/// What came of the attempt to bring the session back.
+pub enum Outcome {
+    /// It is back.
+    Restored(Box<Session>),
+    /// The image is sound, but this node cannot restore it: another one should.
+    Elsewhere,
+    /// There is no image that could be used.
+    Nothing,
+}
+
+/// The outcome, and what the user should know: which images were refused and why.
+pub struct Attempt {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// In words.
     pub messages: Vec<String>,
 }
 
-/// Tries the job's images, the newest first.
-pub fn newest_first(shepherd: &Shepherd) -> Restored {
-    let mut messages = Vec::new();
-    let candidates = match shepherd.store.as_ref().map(|store| store.job.images()) {
-        Ok(Ok(candidates)) => candidates,
-        Ok(Err(error)) => {
-            messages.push(format!("the images cannot be listed: {error}"));
-            Vec::new()
-        }
-        Err(reason) => {
-            messages.push(format!("the images cannot be read: {reason}"));
-            Vec::new()
-        }
-    };
-    for candidate in candidates {
-        match one(shepherd, &candidate) {
-            Ok(session) => return Restored { session: Some(session), messages },
-            Err(error) => {
-                let message = format!("image {} cannot be restored: {error:#}", candidate.number());
-                shepherd.journal.write(&Event {
-                    image: Some(candidate.number()),
-                    message: Some(message.clone()),
-                    ..shepherd.journal.event(Step::Failure)
-                });
-                messages.push(message);
-            }
-        }
-    }
-    Restored { session: None, messages }
+/// Whose fault it is that an image was not restored.
+enum Trouble {
+    Image(anyhow::Error),
+    Node(anyhow::Error),
 }
 
-fn one(shepherd: &Shepherd, candidate: &Candidate) -> anyhow::Result<Session> {
+/// Tries the job's images, the newest first.
+pub fn newest_first(shepherd: &Shepherd) -> Attempt {
+    let mut messages = Vec::new();
+    let images = shepherd
+        .store
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|store| store.job.images().map_err(|error| error.to_string()));
+    let images = images.unwrap_or_else(|reason| {
+        messages.push(format!("the images cannot be read: {reason}"));
+        Vec::new()
+    });
+    for image in images {
+        let number = image.number();
+        let (error, node_is_at_fault) = match one(shepherd, &image) {
+            Ok(session) => return Attempt { outcome: Outcome::Restored(Box::new(session)), messages },
+            Err(Trouble::Image(error)) => (error, false),
+            Err(Trouble::Node(error)) => (error, true),
+        };
+        let message = format!("image {number} cannot be restored on {}: {error:#}", shepherd.handover.node);
+        let earlier = failures_elsewhere(shepherd, number);
+        shepherd.journal.write(&Event {
+            image: Some(number),
+            message: Some(message.clone()),
+            ..shepherd.journal.event(Step::Failure)
+        });
+        messages.push(message);
+        if node_is_at_fault && earlier + 1 < NODES_MAX {
+            return Attempt { outcome: Outcome::Elsewhere, messages };
+        }
+    }
+    Attempt { outcome: Outcome::Nothing, messages }
+}
+
+/// How many runs of the job have failed to restore this image before. The log is the user's, who can at worst keep
+/// the own job from trying.
+fn failures_elsewhere(shepherd: &Shepherd, image: u32) -> usize {
+    let log = shepherd.store.as_ref().ok().and_then(|store| store.job.events().ok()).unwrap_or_default();
+    log.events.iter().filter(|event| event.step == Step::Failure && event.image == Some(image)).count()
+}
+
+fn one(shepherd: &Shepherd, candidate: &Candidate) -> Result<Session, Trouble> {
     let image = Some(candidate.number());
+    let started = Instant::now();
+    let verified = verify(shepherd, candidate).map_err(Trouble::Image)?;
+    let folder = unpack(shepherd, &verified)?;
+    shepherd.journal.write(&Event {
+        image,
+        bytes: Some(verified.manifest().content_bytes()),
+        seconds: Some(started.elapsed().as_secs_f64()),
+        ..shepherd.journal.event(Step::Verify)
+    });
+    let started = Instant::now();
+    let session = revive(shepherd, &verified, &folder).map_err(Trouble::Node);
+    let _ = std::fs::remove_dir_all(&folder);
+    let session = session?;
+    shepherd.journal.write(&Event {
+        image,
+        bytes: Some(verified.manifest().session.resident_bytes),
+        seconds: Some(started.elapsed().as_secs_f64()),
+        ..shepherd.journal.event(Step::Restore)
+    });
+    Ok(session)
+}
+
+fn verify(shepherd: &Shepherd, candidate: &Candidate) -> anyhow::Result<VerifiedManifest> {
     let store = shepherd.store.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))?;
     let handover = &shepherd.handover;
     let expected = Expected {
@@ -68,28 +121,20 @@ fn one(shepherd: &Shepherd, candidate: &Candidate) -> anyhow::Result<Session> {
         gid: Some(handover.gid),
         restart_count: shepherd.restart_count,
     };
-    let started = Instant::now();
-    let verified = candidate.open(&store.key, &expected)?;
-    check_cpu(verified.manifest())?;
-    let folder = shepherd.folders.fresh_images().context("no place to unpack the image")?;
+    Ok(candidate.open(&store.key, &expected)?)
+}
+
+/// Puts CRIU's files, authenticated, where only root can see them.
+fn unpack(shepherd: &Shepherd, verified: &VerifiedManifest) -> Result<PathBuf, Trouble> {
+    check_cpu(verified.manifest()).map_err(Trouble::Node)?;
+    let folder =
+        shepherd.folders.fresh_images().context("no place to unpack the image").map_err(Trouble::Node)?;
     let names = verified.manifest().files.iter().map(|file| file.name.as_str());
-    let bytes = verified.extract_into(&folder, names.filter(|name| !is_tree(verified.manifest(), name)))?;
-    shepherd.journal.write(&Event {
-        image,
-        bytes: Some(bytes),
-        seconds: Some(started.elapsed().as_secs_f64()),
-        ..shepherd.journal.event(Step::Verify)
-    });
-    let started = Instant::now();
-    let session = revive(shepherd, &verified, &folder)?;
-    let _ = std::fs::remove_dir_all(&folder);
-    shepherd.journal.write(&Event {
-        image,
-        bytes: Some(verified.manifest().session.resident_bytes),
-        seconds: Some(started.elapsed().as_secs_f64()),
-        ..shepherd.journal.event(Step::Restore)
-    });
-    Ok(session)
+    match verified.extract_into(&folder, names.filter(|name| !is_tree(verified.manifest(), name))) {
+        Ok(_) => Ok(folder),
+        Err(ExtractError::Refused(refusal)) => Err(Trouble::Image(refusal.into())),
+        Err(error) => Err(Trouble::Node(error.into())),
+    }
 }
 
 fn is_tree(manifest: &Manifest, name: &str) -> bool {

@@ -7,7 +7,7 @@ use nix::unistd::Group;
 use stasis_capsule::network::Network;
 use stasis_capsule::{Capsule, CapsuleSpec, PrivateCopy, TreeSpec};
 use stasis_contract::{Event, Step};
-use stasis_handover::{Handover, JOIN, PIPES, STDIO, receive, send};
+use stasis_handover::{DELIVER, Handover, JOIN, PIPES, STDIO, receive, send};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -42,8 +42,14 @@ pub fn cold(shepherd: &Shepherd, task: &OwnedFd) -> anyhow::Result<Session> {
     Ok(Session { capsule, network, output, root_pid: FIRST_PID, trees, restored: false })
 }
 
+/// The standard streams of a task that is to end without having run the script.
+pub fn streams_without_script(task: &OwnedFd) -> anyhow::Result<(OwnedFd, OwnedFd)> {
+    send(task.as_fd(), DELIVER, &[]).context("cannot order the task to hand over its streams")?;
+    receive_stdio(task)
+}
+
 /// The standard streams that slurmstepd has set up for the task.
-pub fn receive_stdio(task: &OwnedFd) -> anyhow::Result<(OwnedFd, OwnedFd)> {
+fn receive_stdio(task: &OwnedFd) -> anyhow::Result<(OwnedFd, OwnedFd)> {
     let (message, fds) = receive(task.as_fd()).context("the task ended before it ran the script")?;
     match <[OwnedFd; 2]>::try_from(fds) {
         Ok([out, err]) if message == STDIO => Ok((out, err)),

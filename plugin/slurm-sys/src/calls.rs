@@ -1,7 +1,7 @@
 //! The calls to slurmctld that Stasis makes.
 
 use crate::ffi;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::sync::Once;
 use thiserror::Error;
@@ -62,6 +62,8 @@ pub struct Job {
     pub nodes: String,
     /// The job's name.
     pub name: String,
+    /// Nodes that the job is kept off.
+    pub excluded: String,
 }
 
 /// A running step.
@@ -299,11 +301,17 @@ impl Slurm {
         check(code, || format!("lift the start time of job {id}"))
     }
 
-    /// Keeps a pending job off some nodes, in addition to those it was kept off before.
+    /// Keeps a pending job off exactly these nodes.
     ///
     /// # Errors
     /// When the job is not pending, or slurmctld does not answer.
-    pub fn exclude_nodes(self, id: u32, nodes: &CStr) -> Result<(), SlurmError> {
+    pub fn exclude_nodes(self, id: u32, nodes: &str) -> Result<(), SlurmError> {
+        let what = || format!("keep job {id} off {nodes}");
+        let nodes = CString::new(nodes).map_err(|_| SlurmError {
+            what: what(),
+            reason: "the list has a zero byte".into(),
+            code: -1,
+        })?;
         // SAFETY: as in `start_now`; the string outlives the call, which only reads it.
         let code = unsafe {
             let mut change: ffi::job_desc_msg_t = std::mem::zeroed();
@@ -312,7 +320,7 @@ impl Slurm {
             change.exc_nodes = nodes.as_ptr().cast_mut();
             ffi::slurm_update_job(&raw mut change)
         };
-        check(code, || format!("exclude nodes from job {id}"))
+        check(code, what)
     }
 
     /// Sends a signal to the job's batch task alone, which is its shepherd.
@@ -419,5 +427,6 @@ fn job_of(record: &ffi::slurm_job_info_t) -> Job {
         partition: text(record.partition),
         nodes: text(record.nodes),
         name: text(record.name),
+        excluded: text(record.exc_nodes),
     }
 }

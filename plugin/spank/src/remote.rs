@@ -13,6 +13,7 @@ use nix::fcntl::{fcntl, FcntlArg, FdFlag, OFlag};
 use nix::sched::{setns, CloneFlags};
 use nix::sys::memfd::{memfd_create, MFdFlags};
 use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::SigSet;
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use nix::unistd::{
     dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, pipe2, read, setgroups, setpgid, setresgid,
@@ -180,6 +181,8 @@ fn document(handover: &Handover) -> Result<OwnedFd, Box<dyn Error>> {
 /// Runs the shepherd in this process, with two descriptors and nothing of slurmstepd's. Returns only why not.
 fn become_shepherd(program: &std::path::Path, document: &OwnedFd, socket: &OwnedFd) -> Box<dyn Error> {
     let execute = || -> HookResult {
+        // The shepherd reads signals; one that comes before it is ready must wait, not kill it.
+        SigSet::all().thread_block()?;
         close_all_on_exec();
         for fd in [document, socket] {
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
