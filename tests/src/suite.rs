@@ -1,0 +1,183 @@
+//! One suite: its cluster, its tests, and the pairs of nodes that they are lent.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+
+use libtest_mimic::{Arguments, Trial};
+use stasis_testbed::{Cluster, ClusterSpec, InstallFile};
+
+use crate::artifacts::{self, HOOKS};
+use crate::pair::Pair;
+
+const KEY: &str = "/etc/stasis/key";
+/// What the folders and cgroups of suites' clusters are named with.
+const PREFIX: &str = "suite";
+
+/// A program of tests on one cluster.
+pub struct Suite {
+    name: &'static str,
+    spec: ClusterSpec,
+    configuration: String,
+    pairs: usize,
+    tests: Vec<(&'static str, Test)>,
+}
+
+type Test = fn(&Pair<'_>);
+
+impl Suite {
+    /// A suite with two pairs of nodes: two tests run at a time.
+    pub fn new(name: &'static str) -> Self {
+        let spec = ClusterSpec { cpus: 4, memory_mb: 4000, ..ClusterSpec::default() };
+        Self { name, spec, configuration: String::new(), pairs: 2, tests: Vec::new() }
+    }
+
+    /// How many tests run at a time.
+    #[must_use]
+    pub fn pairs(mut self, pairs: usize) -> Self {
+        self.pairs = pairs;
+        self
+    }
+
+    /// Changes what the cluster is to be.
+    #[must_use]
+    pub fn cluster(mut self, change: impl FnOnce(&mut ClusterSpec)) -> Self {
+        change(&mut self.spec);
+        self
+    }
+
+    /// Arguments of the plugin in plugstack.conf.
+    #[must_use]
+    pub fn configuration(mut self, arguments: &str) -> Self {
+        arguments.clone_into(&mut self.configuration);
+        self
+    }
+
+    /// Adds a test.
+    #[must_use]
+    pub fn test(mut self, name: &'static str, test: Test) -> Self {
+        self.tests.push((name, test));
+        self
+    }
+
+    /// Runs the tests that the command line asks for.
+    pub fn run(mut self) -> ExitCode {
+        let mut arguments = Arguments::from_args();
+        arguments.test_threads.get_or_insert(self.pairs);
+        let missing = if nix::unistd::geteuid().is_root() { None } else { Some("root's rights") };
+        let skip =
+            missing.filter(|_| std::env::var_os("STASIS_ALLOW_SKIP").is_some_and(|value| value == "1"));
+        if let Some(missing) = skip {
+            eprintln!("{}: skipped, for it needs {missing}", self.name);
+        }
+        let tests = std::mem::take(&mut self.tests);
+        let bench = Arc::new(Bench {
+            suite: self,
+            cluster: OnceLock::new(),
+            lent: Mutex::default(),
+            back: Condvar::new(),
+        });
+        let trials = tests.into_iter().map(|(name, test)| {
+            let bench = Arc::clone(&bench);
+            let trial = Trial::test(name, move || {
+                bench.run(test)?;
+                Ok(())
+            });
+            trial.with_ignored_flag(skip.is_some())
+        });
+        let conclusion = libtest_mimic::run(&arguments, trials.collect());
+        drop(bench); // The cluster goes down with it.
+        conclusion.exit_code()
+    }
+}
+
+/// What the tests of a suite share while they run.
+struct Bench {
+    suite: Suite,
+    cluster: OnceLock<Result<Cluster, String>>,
+    lent: Mutex<Vec<usize>>,
+    back: Condvar,
+}
+
+impl Bench {
+    fn run(&self, test: Test) -> Result<(), String> {
+        let cluster = self.cluster.get_or_init(|| self.boot()).as_ref().map_err(Clone::clone)?;
+        let number = self.lend();
+        let _returned = Returned { bench: self, number };
+        let pair = Pair::new(cluster, number);
+        test(&pair);
+        Ok(())
+    }
+
+    fn lend(&self) -> usize {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(free) = (0..self.suite.pairs).find(|number| !lent.contains(number)) {
+                lent.push(free);
+                return free;
+            }
+            lent = self.back.wait(lent).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn boot(&self) -> Result<Cluster, String> {
+        let programs = artifacts::find()?;
+        eprintln!("{}: {}", self.suite.name, artifacts::describe(&programs));
+        let mut spec = self.suite.spec.clone();
+        spec.name = format!("{PREFIX}-{}-{}", self.suite.name, std::process::id());
+        spec.nodes = 2 * self.suite.pairs;
+        spec.plugstack.push(format!("required {HOOKS} {}", self.suite.configuration));
+        let key = key_file(self.suite.name)?;
+        spec.install = programs;
+        spec.install.push(InstallFile { from: key.clone(), to: KEY.into(), mode: Some(0o600) });
+        let cluster = Cluster::up(spec).map_err(|error| error.to_string());
+        let _ = std::fs::remove_file(key);
+        let cluster = cluster?;
+        remove_abandoned(self.suite.name, cluster.dir());
+        for number in 0..self.suite.pairs {
+            Pair::claim(&cluster, number).map_err(|error| error.to_string())?;
+        }
+        Ok(cluster)
+    }
+}
+
+/// A pair of nodes that goes back whatever became of the test.
+struct Returned<'a> {
+    bench: &'a Bench,
+    number: usize,
+}
+
+impl Drop for Returned<'_> {
+    fn drop(&mut self) {
+        self.bench.lent.lock().unwrap_or_else(PoisonError::into_inner).retain(|lent| *lent != self.number);
+        self.bench.back.notify_all();
+    }
+}
+
+/// A new site's key, in a file of the host.
+fn key_file(suite: &str) -> Result<PathBuf, String> {
+    let mut key = [0; 32];
+    let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut key));
+    random.map_err(|error| format!("cannot read random bytes: {error}"))?;
+    let path = std::env::temp_dir().join(format!("{PREFIX}-{suite}-{}.key", std::process::id()));
+    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    Ok(path)
+}
+
+/// Takes down what earlier runs of this suite left when they were killed.
+fn remove_abandoned(suite: &str, own: &Path) {
+    let prefix = format!("{PREFIX}-{suite}-");
+    let siblings = own.parent().and_then(|all| std::fs::read_dir(all).ok()).into_iter().flatten().flatten();
+    let names: Vec<String> = siblings.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let dead = |name: &&String| {
+        let pid = name.strip_prefix(&prefix).and_then(|pid| pid.parse::<u32>().ok());
+        pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    };
+    for name in names.iter().filter(dead) {
+        if let Err(error) = stasis_testbed::down(name) {
+            eprintln!("{suite}: {error}");
+        }
+    }
+}
