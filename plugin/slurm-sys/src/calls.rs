@@ -19,8 +19,9 @@ pub struct SlurmError {
 }
 
 /// Base states of a job, as squeue shows them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum JobState {
+    #[default]
     /// Waits in the queue (or is still completing its previous run there).
     Pending,
     /// Has its nodes.
@@ -32,7 +33,7 @@ pub enum JobState {
 }
 
 /// What Stasis asks of a job's record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Job {
     /// Job id.
     pub id: u32,
