@@ -209,7 +209,7 @@ impl Shepherd {
             let unannounced = watch.as_mut().and_then(|watch| watch.look(self.slurm, self.handover.job_id));
             if let Some(left_s) = unannounced {
                 watch = None;
-                self.notice(&mut plan, Trigger::Preemption, left_s);
+                plan.notice(Trigger::Preemption, left_s);
             }
             if let Some((trigger, leaves)) = plan.due()
                 && let Some(image) = self.checkpoint(session, &mut plan, trigger, leaves)
@@ -229,15 +229,9 @@ impl Shepherd {
             libc::SIGCONT | libc::SIGTERM => session.signal_script(signal),
             _ => match notice::meaning(self, signal) {
                 Meaning::Request => drop(self.checkpoint(session, plan, Trigger::Request, false)),
-                Meaning::Ends { trigger, left_s } => self.notice(plan, trigger, left_s),
+                Meaning::Ends { trigger, left_s } => plan.notice(trigger, left_s),
                 Meaning::ForScript => session.signal_script(signal),
             },
-        }
-    }
-
-    fn notice(&self, plan: &mut Plan, trigger: Trigger, left_s: f64) {
-        if !plan.notice(trigger, left_s) {
-            self.journal.note(Step::Refused, Some(trigger), "the session has only just begun");
         }
     }
 

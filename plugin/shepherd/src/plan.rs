@@ -6,7 +6,7 @@ use stasis_policy::timing::{Fixed, NoticeAndInterval, OnNotice};
 use stasis_policy::{Decision, Facts, Notice, Policy, Timing};
 use std::time::{Duration, Instant};
 
-/// A session younger than this has no state worth saving, and may be half-way through starting up.
+/// A session younger than this is half-way through starting up, which is a bad moment to be frozen.
 const TOO_YOUNG: Duration = Duration::from_secs(2);
 /// After a checkpoint on notice has failed, the next try: what was in the way may have gone.
 const RETRY: Duration = Duration::from_secs(5);
@@ -39,16 +39,13 @@ impl Plan {
         Self { policy, began: now, restored, saved: now, notice: None, ask_at: Some(now), complained: None }
     }
 
-    /// The session's time on this node ends in `left_s`. False when it has only just begun, so that there is nothing
-    /// to save and the job is to fare as it would without Stasis.
-    pub fn notice(&mut self, trigger: Trigger, left_s: f64) -> bool {
-        if !self.restored && self.began.elapsed() < TOO_YOUNG {
-            return false;
-        }
+    /// The session's time on this node ends in `left_s`. One that has only just begun is left to start up first.
+    pub fn notice(&mut self, trigger: Trigger, left_s: f64) {
+        let now = Instant::now();
         let left = Duration::try_from_secs_f64(left_s.max(0.0)).unwrap_or(Duration::MAX);
-        self.notice = Instant::now().checked_add(left).map(|end| (trigger, end));
-        self.ask_at = Some(Instant::now());
-        true
+        self.notice = now.checked_add(left).map(|end| (trigger, end));
+        let grown = if self.restored { self.began } else { self.began + TOO_YOUNG };
+        self.ask_at = Some(now.max(grown));
     }
 
     /// When to ask again at the latest.
@@ -130,7 +127,7 @@ mod tests {
         let mut plan = plan("");
         assert_eq!(plan.due(), None);
         assert_eq!(plan.ask_at(), None, "nothing to do until something happens");
-        assert!(plan.notice(Trigger::Preemption, 60.0));
+        plan.notice(Trigger::Preemption, 60.0);
         assert_eq!(plan.due(), Some((Trigger::Preemption, true)));
     }
 
@@ -160,8 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_has_just_begun_is_left_alone() {
+    fn a_session_that_has_just_begun_starts_up_before_it_is_saved() {
         let spec = JobSpec::resolve(&UserOptions::default(), &SiteConfig::default()).unwrap();
-        assert!(!Plan::new(&spec, false).notice(Trigger::Preemption, 60.0));
+        let mut plan = Plan::new(&spec, false);
+        plan.notice(Trigger::Preemption, 60.0);
+        assert_eq!(plan.due(), None);
+        plan.began -= TOO_YOUNG;
+        plan.notice(Trigger::Preemption, 58.0);
+        assert_eq!(plan.due(), Some((Trigger::Preemption, true)));
     }
 }

@@ -44,6 +44,8 @@ fn accept(argument: *const c_char) -> Result<(), String> {
         // SAFETY: Slurm passes a terminated string that lives as long as this call.
         unsafe { CStr::from_ptr(argument) }.to_str().map_err(|_| "--stasis: the value is not UTF-8")?
     };
+    // Slurm hands a value that was left out on to the job's own srun in printf's words.
+    let text = if text == "(null)" { "" } else { text };
     let user = UserOptions::parse(text).map_err(|error| error.to_string())?;
     let spec = JobSpec::resolve(&user, site()).map_err(|error| error.to_string())?;
     *SPEC.lock().map_err(|_| "--stasis: internal error")? = Some(spec);

@@ -7,8 +7,10 @@ use crate::option;
 use std::io::Read;
 use std::{env, fs};
 
-/// Set by sbatch in the job's environment, so that an srun inside the job knows of the job's option.
-const INHERITED: &str = "_SLURM_SPANK_OPTION_stasis_stasis";
+/// Set by sbatch in the job's environment, with or without a prefix, so that an srun inside the job knows of the
+/// job's option.
+const INHERITED: [&[u8]; 2] =
+    [b"_SLURM_SPANK_OPTION_stasis_stasis=", b"SLURM_SPANK__SLURM_SPANK_OPTION_stasis_stasis="];
 /// How much of a script is searched for `#SBATCH` lines, which must come before its first command.
 const SCRIPT_BYTES_MAX: u64 = 64 << 10;
 
@@ -40,13 +42,20 @@ pub(crate) fn check() -> HookResult {
     let program =
         words.first().map(|word| word.rsplit('/').next().unwrap_or(word).to_owned()).unwrap_or_default();
     match program.as_str() {
-        "srun" if env::var_os(INHERITED).is_some() => Ok(()),
+        "srun" if inherited() => Ok(()),
         "srun" | "salloc" => Err(format!(
             "--stasis works with sbatch alone: {program} ties the session to a terminal that cannot move"
         )
         .into()),
         _ => check_shape(&words),
     }
+}
+
+/// Whether this program was started inside a job with the option. srun sets the variable itself once it has read
+/// its own options, so only the environment that it was started with tells.
+fn inherited() -> bool {
+    let environment = fs::read("/proc/self/environ").unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| INHERITED.iter().any(|name| entry.starts_with(name)))
 }
 
 fn check_shape(words: &[String]) -> HookResult {
