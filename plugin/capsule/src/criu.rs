@@ -7,13 +7,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// How many of the last lines of CRIU's log go into an error.
 const LOG_LINES: usize = 5;
+
+/// The socket that CRIU's pager makes once it is ready.
+const PAGER_SOCKET: &str = "lazy-pages.socket";
+/// How long that may take.
+const PAGER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a dump or a restore failed.
 #[derive(Debug, Error)]
@@ -29,7 +34,7 @@ pub enum CriuError {
     /// CRIU ran and failed.
     #[error("CRIU's {verb} failed ({status}): {log}")]
     Failed {
-        /// `dump` or `restore`.
+        /// `dump`, `restore` or `lazy-pages`.
         verb: &'static str,
         /// How it ended.
         status: ExitStatus,
@@ -137,13 +142,17 @@ impl Criu<'_> {
         }
     }
 
-    /// Restores the session; its root becomes a child of the capsule's init.
+    /// Restores the session; its root becomes a child of the capsule's init. Where the kernel can, the session runs as
+    /// soon as its state is back, and its memory follows, first what it touches and then all the rest, fed by the
+    /// [`Pager`]. Elsewhere all memory is back when this returns.
     ///
     /// # Errors
     /// What went wrong. What was restored of the session may still be in the capsule: end the capsule.
-    pub fn restore(&self, pipes: &[InheritedPipe<'_>]) -> Result<f64, CriuError> {
+    pub fn restore(&self, pipes: &[InheritedPipe<'_>]) -> Result<Option<Pager>, CriuError> {
+        let pager = if self.can_page() { Some(self.start_pager()?) } else { None };
         let mut argv = self.argv("restore", "restore.log");
         argv.push("--restore-detached".into());
+        argv.extend(pager.is_some().then(|| "--lazy-pages".into()));
         for pipe in pipes {
             argv.extend([
                 "--inherit-fd".into(),
@@ -151,15 +160,39 @@ impl Criu<'_> {
             ]);
         }
         let keep: Vec<BorrowedFd<'_>> = pipes.iter().map(|pipe| pipe.fd).collect();
-        let started = Instant::now();
         let mut command =
             enter::command(self.capsule.helper(), self.capsule.namespaces(), &Identity::Root, &argv, &keep);
         let status = quiet(&mut command).status().map_err(io_error("run CRIU"))?;
-        if status.success() {
-            Ok(started.elapsed().as_secs_f64())
-        } else {
-            Err(self.failed("restore", status))
+        if status.success() { Ok(pager) } else { Err(self.failed("restore", status)) }
+    }
+
+    /// Whether the kernel can feed memory to processes that run already.
+    fn can_page(&self) -> bool {
+        let mut check = std::process::Command::new(self.program);
+        quiet(check.args(["check", "--feature", "uffd-noncoop"]))
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    /// Starts CRIU's lazy-pages daemon, which feeds the restored processes from the image through userfaultfd(2).
+    fn start_pager(&self) -> Result<Pager, CriuError> {
+        let argv = self.argv("lazy-pages", "lazy-pages.log");
+        let mut command =
+            enter::command(self.capsule.helper(), self.capsule.namespaces(), &Identity::Root, &argv, &[]);
+        let child = quiet(&mut command).spawn().map_err(io_error("run CRIU's pager"))?;
+        let mut pager = Pager { child, folder: self.images.to_owned() };
+        let socket = self.images.join(PAGER_SOCKET);
+        let deadline = Instant::now() + PAGER_TIMEOUT;
+        while !socket.exists() {
+            if let Some(status) = pager.child.try_wait().map_err(io_error("wait for CRIU's pager"))? {
+                return Err(self.failed("lazy-pages", status));
+            }
+            if Instant::now() > deadline {
+                return Err(io_error("wait for CRIU's pager")(io::ErrorKind::TimedOut.into()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        Ok(pager)
     }
 
     fn argv(&self, verb: &str, log: &str) -> Vec<String> {
@@ -175,6 +208,45 @@ impl Criu<'_> {
     fn failed(&self, verb: &'static str, status: ExitStatus) -> CriuError {
         let log = fs::read(self.images.join(format!("{verb}.log"))).unwrap_or_default();
         CriuError::Failed { verb, status, log: last_errors(&String::from_utf8_lossy(&log)) }
+    }
+}
+
+/// Feeds a restored session with its memory. The session needs it until it has [`Self::is_done`].
+#[derive(Debug)]
+pub struct Pager {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Pager {
+    /// Whether all memory has arrived.
+    pub fn is_done(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
+    }
+
+    /// Waits until all memory has arrived. Until then the session cannot be dumped.
+    ///
+    /// # Errors
+    /// When the pager failed: the session will soon, too.
+    pub fn finish(&mut self) -> Result<(), CriuError> {
+        let status = self.child.wait().map_err(io_error("wait for CRIU's pager"))?;
+        if status.success() {
+            return Ok(());
+        }
+        let log = fs::read(self.folder.join("lazy-pages.log")).unwrap_or_default();
+        Err(CriuError::Failed {
+            verb: "lazy-pages",
+            status,
+            log: last_errors(&String::from_utf8_lossy(&log)),
+        })
+    }
+}
+
+impl Drop for Pager {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

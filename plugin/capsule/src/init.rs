@@ -5,6 +5,7 @@
 //! the session's root is always one of them, whether it was started here or brought back by CRIU.
 //! The init holds nothing worth stealing: no key, no descriptor but /dev/null and the report pipe.
 
+use crate::{CAPSULE_DIR, resolver};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::{set_name, set_pdeathsig};
@@ -83,6 +84,7 @@ fn make(order: &InitOrder, report: &mut File) -> Result<(), String> {
     for (path, copy, bytes) in &copies {
         write_copy(path, copy, bytes)?;
     }
+    give_resolver()?;
     loopback_up()?;
     let init = fork_as_sibling()?;
     if init == 0 {
@@ -152,6 +154,17 @@ fn write_copy(folder: &Path, copy: &PrivateCopy, bytes: &[u8]) -> Result<(), Str
         .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     chown(&path, Some(Uid::from_raw(copy.uid)), Some(Gid::from_raw(copy.gid)))
         .map_err(|errno| format!("cannot chown {}: {errno}", path.display()))
+}
+
+/// Puts the capsule's own resolv.conf over the node's, where it has to differ.
+fn give_resolver() -> Result<(), String> {
+    const NODES: &str = "/etc/resolv.conf";
+    let Some(text) = fs::read_to_string(NODES).ok().and_then(|text| resolver::for_capsule(&text)) else {
+        return Ok(());
+    };
+    let own = Path::new(CAPSULE_DIR).join("resolv.conf");
+    fs::write(&own, text).map_err(|error| format!("cannot write {}: {error}", own.display()))?;
+    bind(&own.display().to_string(), NODES, MsFlags::MS_BIND)
 }
 
 /// Brings up 127.0.0.1, which a new network namespace has but does not start.

@@ -19,6 +19,7 @@ mod init;
 mod namespaces;
 pub mod network;
 pub mod processes;
+mod resolver;
 mod sock_diag;
 mod spawn;
 pub mod trees;

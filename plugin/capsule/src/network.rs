@@ -1,6 +1,6 @@
 //! The capsule's network: pasta joins it to the node's, under an address that is the same on every node.
 
-use crate::{Capsule, spawn};
+use crate::{Capsule, resolver, spawn};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::fs::{self, File};
@@ -141,6 +141,7 @@ fn start(pasta: &Path, capsule: &Capsule, netns: &Path, maps: &[PortMap]) -> Res
     command
         .args(["--foreground", "--quiet", "--runas", "0", "--ipv4-only", "--netns-only", "--config-net"])
         .args(["--ns-ifname", INTERFACE, "--address", ADDRESS, "--netmask", "24", "--gateway", GATEWAY])
+        .args(["--dns-forward", resolver::FORWARDED])
         .args([
             "--tcp-ports",
             &forward,

@@ -72,12 +72,13 @@ impl CheckpointError {
 /// Takes a checkpoint. With `leave_running` the session goes on afterwards, else its processes have ended.
 pub fn take(
     shepherd: &Shepherd,
-    session: &Session,
+    session: &mut Session,
     trigger: Trigger,
     leave_running: bool,
 ) -> Result<CommittedImage, CheckpointError> {
     let store = shepherd.store.as_ref().map_err(|reason| CheckpointError::Unprotected(reason.clone()))?;
     refuse_steps(shepherd)?;
+    session.complete_memory()?;
     let facts = processes::examine(&session.capsule, session.root_pid, shepherd.handover.uid)?;
     let number = store.job.next_number()?;
     shepherd.journal.write(&Event {

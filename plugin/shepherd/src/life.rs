@@ -22,7 +22,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 use slurm_sys::Slurm;
+use stasis_capsule::criu::{CriuError, Pager};
 use stasis_capsule::network::{Network, own_mount_namespace};
 use stasis_capsule::{Capsule, CapsuleEvent, processes};
 use stasis_contract::{Event, Step, Trigger};
@@ -59,6 +61,8 @@ pub struct Shepherd {
     pub journal: Journal,
     /// slurmctld.
     pub slurm: Slurm,
+    /// The process that slurmstepd prepared to run the script.
+    task: Pid,
 }
 
 /// The session that is running.
@@ -76,9 +80,16 @@ pub struct Session {
     pub trees: Vec<PathBuf>,
     /// Whether it was brought back from an image.
     pub restored: bool,
+    /// What still feeds it with memory after a restore.
+    pub pager: Option<Pager>,
 }
 
 impl Session {
+    /// Waits until all memory is back: before that, the session cannot be dumped.
+    pub fn complete_memory(&mut self) -> Result<(), CriuError> {
+        self.pager.take().map_or(Ok(()), |mut pager| pager.finish())
+    }
+
     /// Passes a signal on to the batch script. Slurm means it for the script, but knows only this process: with
     /// cgroups it signals no others until it kills them all.
     fn signal_script(&self, signal: i32) {
@@ -95,7 +106,7 @@ enum End {
 }
 
 /// Keeps the session of the hand-over document until it ends or has left the node.
-pub fn run(document: RawFd, socket: RawFd) -> anyhow::Result<ExitCode> {
+pub fn run(document: RawFd, socket: RawFd, task_pid: i32) -> anyhow::Result<ExitCode> {
     let signals = Signals::block().context("cannot block signals")?;
     // SAFETY: the hook passed these two descriptors to this process for this purpose.
     let (mut document, task) = unsafe { (File::from_raw_fd(document), OwnedFd::from_raw_fd(socket)) };
@@ -109,7 +120,7 @@ pub fn run(document: RawFd, socket: RawFd) -> anyhow::Result<ExitCode> {
         return refuse_nodes(&task, handover.nodes);
     }
     own_mount_namespace()?;
-    let shepherd = Shepherd::new(handover)?;
+    let shepherd = Shepherd::new(handover, Pid::from_raw(task_pid))?;
     let criu = shepherd.handover.site.criu.clone();
     std::thread::spawn(move || stasis_capsule::criu::probe_kernel(&criu));
     let Some(mut session) = shepherd.begin(&task)? else { return Ok(ExitCode::SUCCESS) };
@@ -128,7 +139,7 @@ fn refuse_nodes(task: &OwnedFd, nodes: u32) -> anyhow::Result<ExitCode> {
 }
 
 impl Shepherd {
-    fn new(handover: Handover) -> anyhow::Result<Self> {
+    fn new(handover: Handover, task: Pid) -> anyhow::Result<Self> {
         let folders = NodeFolders::of(&handover.site, handover.job_id);
         folders.create().with_context(|| format!("cannot create {}", folders.state.display()))?;
         let store = protection(&handover);
@@ -136,7 +147,7 @@ impl Shepherd {
         let restart_count = restart_count(slurm, handover.job_id, store.as_ref().ok());
         let journal =
             Journal::new(&handover, restart_count, store.as_ref().ok().map(|store| store.job.clone()));
-        Ok(Self { handover, restart_count, folders, store, journal, slurm })
+        Ok(Self { handover, restart_count, folders, store, journal, slurm, task })
     }
 
     /// Restores the session if the job was here before, else starts it. `None` when another node is to try.
@@ -223,8 +234,7 @@ impl Shepherd {
 
     fn on_signal(&self, session: &mut Session, plan: &mut Plan, signal: i32) {
         match signal {
-            // The task, which has ended after it had joined or delivered.
-            libc::SIGCHLD => drop(waitpid(None, Some(WaitPidFlag::WNOHANG))),
+            libc::SIGCHLD => self.on_child_ended(session),
             // Sent with every other signal, to wake what is stopped; and the way to end a job.
             libc::SIGCONT | libc::SIGTERM => session.signal_script(signal),
             _ => match notice::meaning(self, signal) {
@@ -232,6 +242,14 @@ impl Shepherd {
                 Meaning::Ends { trigger, left_s } => plan.notice(trigger, left_s),
                 Meaning::ForScript => session.signal_script(signal),
             },
+        }
+    }
+
+    fn on_child_ended(&self, session: &mut Session) {
+        // The task, after it had joined or delivered.
+        let _ = waitpid(self.task, Some(WaitPidFlag::WNOHANG));
+        if session.pager.as_mut().is_some_and(Pager::is_done) {
+            session.pager = None;
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | words | who starts it | what it does |
 //! |---|---|---|
-//! | `run DOCUMENT SOCKET` | the hook in the batch task | keeps the session until it ends or has left the node |
+//! | `run DOCUMENT SOCKET TASK` | the hook in the batch task | keeps the session until it ends or has left the node |
 //! | `after JOB SITE` | the hook in the epilog | brings a requeued job back from the queue without delay |
 //! | `capsule-...` | itself | a capsule's helpers, see the capsule's crate |
 
@@ -37,9 +37,10 @@ fn main() -> ExitCode {
 
 fn serve(words: &[String]) -> anyhow::Result<ExitCode> {
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["run", document, socket] => {
+        ["run", document, socket, task] => {
             let document = document.parse().context("the document's descriptor")?;
-            life::run(document, socket.parse().context("the socket's descriptor")?)
+            let socket = socket.parse().context("the socket's descriptor")?;
+            life::run(document, socket, task.parse().context("the task's pid")?)
         }
         ["after", job, site] => {
             after::run(

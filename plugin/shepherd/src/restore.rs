@@ -99,9 +99,7 @@ fn one(shepherd: &Shepherd, candidate: &Candidate) -> Result<Session, Trouble> {
         ..shepherd.journal.event(Step::Verify)
     });
     let started = Instant::now();
-    let session = revive(shepherd, &verified, &folder).map_err(Trouble::Node);
-    let _ = std::fs::remove_dir_all(&folder);
-    let session = session?;
+    let session = revive(shepherd, &verified, &folder).map_err(Trouble::Node)?;
     shepherd.journal.write(&Event {
         image,
         bytes: Some(verified.manifest().session.resident_bytes),
@@ -176,9 +174,9 @@ fn revive(shepherd: &Shepherd, verified: &VerifiedManifest, folder: &Path) -> an
         pipes.push(InheritedPipe { fd: err, inode: state.stderr_pipe });
     }
     let criu = Criu { program: &handover.site.criu, capsule: &capsule, images: folder };
-    criu.restore(&pipes)?;
+    let pager = criu.restore(&pipes)?;
     let trees = private.into_iter().filter(|path| path != Path::new(CAPSULE_DIR)).collect();
-    Ok(Session { capsule, network, output, root_pid: state.root_pid, trees, restored: true })
+    Ok(Session { capsule, network, output, root_pid: state.root_pid, trees, restored: true, pager })
 }
 
 /// The folder that the script was in belongs to the user; the others are open to all.

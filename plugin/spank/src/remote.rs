@@ -89,9 +89,9 @@ impl Remote {
         self.folder = std::env::current_dir().ok();
         // SAFETY: slurmstepd has forked this process, which has one thread.
         match unsafe { fork() }? {
-            ForkResult::Parent { .. } => {
+            ForkResult::Parent { child } => {
                 drop(own);
-                let error = become_shepherd(&program, &document, &theirs);
+                let error = become_shepherd(&program, &document, &theirs, child);
                 slurm_spank::spank_log_error!("stasis: cannot run {}: {error}", program.display());
                 leave(1)
             }
@@ -179,7 +179,12 @@ fn document(handover: &Handover) -> Result<OwnedFd, Box<dyn Error>> {
 }
 
 /// Runs the shepherd in this process, with two descriptors and nothing of slurmstepd's. Returns only why not.
-fn become_shepherd(program: &std::path::Path, document: &OwnedFd, socket: &OwnedFd) -> Box<dyn Error> {
+fn become_shepherd(
+    program: &std::path::Path,
+    document: &OwnedFd,
+    socket: &OwnedFd,
+    task: Pid,
+) -> Box<dyn Error> {
     let execute = || -> HookResult {
         // The shepherd reads signals; one that comes before it is ready must wait, not kill it.
         SigSet::all().thread_block()?;
@@ -192,6 +197,7 @@ fn become_shepherd(program: &std::path::Path, document: &OwnedFd, socket: &Owned
             "run".into(),
             document.as_raw_fd().to_string(),
             socket.as_raw_fd().to_string(),
+            task.to_string(),
         ];
         let argv = words.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()?;
         let mut environment =
