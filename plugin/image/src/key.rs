@@ -19,7 +19,9 @@ const KEY_BYTES: usize = 32;
 #[derive(Debug, Error)]
 pub enum KeyError {
     /// There is none.
-    #[error("no key at {0}: make one as root with `stasis keygen` and copy it to all nodes")]
+    #[error(
+        "no key at {0}: as root put 64 random hexadecimal digits there, mode 0400, the same on all nodes"
+    )]
     Missing(PathBuf),
     /// It is a link, device or folder.
     #[error("the key {0} is not a regular file (a symbolic link is not followed): put the file itself there")]

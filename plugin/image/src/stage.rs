@@ -80,7 +80,8 @@ pub enum StageError {
     },
 }
 
-/// An image that is being made. Files may be written by several threads at once.
+/// An image that is being made. Files may be written by several threads at once. As long as it lives, one
+/// thread per core works for it: a process that forks meanwhile must exec at once.
 #[derive(Debug)]
 pub struct StagedImage {
     pub(crate) shared: Arc<Staged>,
