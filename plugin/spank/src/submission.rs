@@ -38,7 +38,7 @@ pub(crate) fn check() -> HookResult {
     if option::spec().is_none() {
         return Ok(());
     }
-    let words = command_line();
+    let words = options();
     let program =
         words.first().map(|word| word.rsplit('/').next().unwrap_or(word).to_owned()).unwrap_or_default();
     match program.as_str() {
@@ -59,7 +59,6 @@ fn inherited() -> bool {
 }
 
 fn check_shape(words: &[String]) -> HookResult {
-    let words: Vec<String> = words.iter().cloned().chain(script_options(words)).collect();
     if words.iter().any(|word| word == ":") || words.iter().any(|word| word == "hetjob") {
         return Err("--stasis: heterogeneous jobs are not supported: a session lives on one node".into());
     }
@@ -71,11 +70,10 @@ fn check_shape(words: &[String]) -> HookResult {
     }
 }
 
-/// The words that mention the option, if the job uses Stasis.
+/// The words of the submission, if the job uses Stasis.
 fn asks_for_stasis() -> Option<Vec<String>> {
-    let words = command_line();
-    let all: Vec<String> = words.iter().cloned().chain(script_options(&words)).collect();
-    all.iter().any(|word| is_ours(word)).then_some(all)
+    let words = options();
+    words.iter().any(|word| is_ours(word)).then_some(words)
 }
 
 fn is_ours(word: &str) -> bool {
@@ -87,14 +85,19 @@ fn command_line() -> Vec<String> {
     bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// The words of the `#SBATCH` lines of whichever file on the command line has any.
-fn script_options(words: &[String]) -> Vec<String> {
+/// The words of the submission: the command line up to the script, whose own arguments are none of Slurm's, and
+/// then those of its `#SBATCH` lines.
+fn options() -> Vec<String> {
+    let mut words = command_line();
+    let is_script = |(at, word): (usize, &String)| {
+        let found = (at > 0 && !word.starts_with('-')).then(|| options_in(word)).flatten();
+        found.map(|options| (at, options))
+    };
+    if let Some((at, of_script)) = words.iter().enumerate().find_map(is_script) {
+        words.truncate(at);
+        words.extend(of_script);
+    }
     words
-        .iter()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .find_map(|word| options_in(word))
-        .unwrap_or_default()
 }
 
 fn options_in(path: &str) -> Option<Vec<String>> {
