@@ -62,7 +62,7 @@ fn check_shape(words: &[String]) -> HookResult {
     if words.iter().any(|word| word == ":") || words.iter().any(|word| word == "hetjob") {
         return Err("--stasis: heterogeneous jobs are not supported: a session lives on one node".into());
     }
-    match nodes(&words) {
+    match nodes(words) {
         Some(nodes) if nodes != "1" && nodes != "1-1" => {
             Err(format!("--stasis: a session lives on one node, and --nodes={nodes} may give it more").into())
         }
