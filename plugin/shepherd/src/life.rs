@@ -63,6 +63,8 @@ pub struct Shepherd {
     pub slurm: Slurm,
     /// The process that slurmstepd prepared to run the script.
     task: Pid,
+    /// Whether Slurm would requeue the job.
+    may_requeue: bool,
 }
 
 /// The session that is running.
@@ -144,10 +146,10 @@ impl Shepherd {
         folders.create().with_context(|| format!("cannot create {}", folders.state.display()))?;
         let store = protection(&handover);
         let slurm = Slurm::open();
-        let restart_count = restart_count(slurm, handover.job_id, store.as_ref().ok());
+        let (restart_count, may_requeue) = history(slurm, handover.job_id, store.as_ref().ok());
         let journal =
             Journal::new(&handover, restart_count, store.as_ref().ok().map(|store| store.job.clone()));
-        Ok(Self { handover, restart_count, folders, store, journal, slurm, task })
+        Ok(Self { handover, restart_count, folders, store, journal, slurm, task, may_requeue })
     }
 
     /// Restores the session if the job was here before, else starts it. `None` when another node is to try.
@@ -167,6 +169,9 @@ impl Shepherd {
         }
         if let Err(reason) = &self.store {
             messages.push(format!("this session is NOT protected: {reason}"));
+        }
+        if !self.may_requeue {
+            messages.push("this session is NOT protected: the job was submitted with --no-requeue".into());
         }
         let mut session = start::cold(self, task)?;
         for message in messages {
@@ -337,18 +342,17 @@ fn hear_capsule(session: &mut Session) -> anyhow::Result<Option<End>> {
     }
 }
 
-/// How often the job was requeued. slurmstepd does not tell SPANK of a batch step's, and puts it into the
-/// environment only after the hook, so slurmctld is asked. Should it not answer, an image says that there was an
-/// earlier run.
-fn restart_count(slurm: Slurm, job_id: u32, store: Option<&Protection>) -> u32 {
-    slurm.job(job_id).map_or_else(
-        |_| {
-            let images = store.and_then(|store| store.job.images().ok()).unwrap_or_default();
-            let claims = images.iter().filter_map(|image| image.peek().ok());
-            claims.map(|manifest| manifest.claims().origin.restart_count.saturating_add(1)).max().unwrap_or(0)
-        },
-        |job| job.restart_count,
-    )
+/// How often the job was requeued, and whether it may be. slurmstepd does not tell SPANK of a batch step's, and puts
+/// it into the environment only after the hook, so slurmctld is asked. Should it not answer, an image says that
+/// there was an earlier run.
+fn history(slurm: Slurm, job_id: u32, store: Option<&Protection>) -> (u32, bool) {
+    if let Ok(job) = slurm.job(job_id) {
+        return (job.restart_count, job.may_requeue);
+    }
+    let images = store.and_then(|store| store.job.images().ok()).unwrap_or_default();
+    let claims = images.iter().filter_map(|image| image.peek().ok());
+    let runs = claims.map(|manifest| manifest.claims().origin.restart_count.saturating_add(1));
+    (runs.max().unwrap_or(0), true)
 }
 
 fn protection(handover: &Handover) -> Result<Protection, String> {

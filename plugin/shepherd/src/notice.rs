@@ -48,6 +48,10 @@ pub fn meaning(shepherd: &Shepherd, signal: i32) -> Meaning {
 
 /// Whether the job's record says that its time ends soon, and in how many seconds.
 fn ending(job: &Job, grace_s: u32) -> Option<(Trigger, f64)> {
+    // A session that cannot come back is not taken off its node before its time.
+    if !job.may_requeue {
+        return None;
+    }
     let left_s = job.end_unix_s - now_unix_s();
     let trigger = match job.preempt_unix_s {
         1.. => Trigger::Preemption,
@@ -93,7 +97,7 @@ impl Watch {
             return None;
         }
         self.next = Instant::now() + self.every;
-        let job = slurm.job(job_id).ok().filter(|job| job.preempt_unix_s > 0)?;
+        let job = slurm.job(job_id).ok().filter(|job| job.preempt_unix_s > 0 && job.may_requeue)?;
         Some((job.end_unix_s - now_unix_s()) as f64)
     }
 }

@@ -65,6 +65,8 @@ pub struct Job {
     pub name: String,
     /// Nodes that the job is kept off.
     pub excluded: String,
+    /// Whether the job may be requeued at all.
+    pub may_requeue: bool,
 }
 
 /// A running step.
@@ -105,6 +107,8 @@ pub struct Site {
     pub kill_wait_s: u32,
     /// MinJobAge in seconds.
     pub min_job_age_s: u32,
+    /// MaxBatchRequeue: how often Slurm requeues a job by itself before it holds the job.
+    pub requeues_max: u32,
     /// Version of slurmctld.
     pub version: String,
 }
@@ -147,6 +151,12 @@ impl Slurm {
         // SAFETY: slurm_init may be called once, before any other call; a null path means the default one.
         INIT.call_once(|| unsafe { ffi::slurm_init(ptr::null()) });
         Self(())
+    }
+
+    /// Version of the libslurm in use, a byte each for release, update and fix, as slurm.h numbers it.
+    pub fn api_version() -> u32 {
+        // SAFETY: reads a constant of the library.
+        unsafe { ffi::slurm_api_version() as u32 }
     }
 
     /// The record of one job.
@@ -238,6 +248,7 @@ impl Slurm {
             job_requeue: record.job_requeue != 0,
             kill_wait_s: record.kill_wait.into(),
             min_job_age_s: record.min_job_age,
+            requeues_max: record.max_batch_requeue,
             scheduler_parameters: text(record.sched_params),
             version: text(record.version),
         };
@@ -429,5 +440,6 @@ fn job_of(record: &ffi::slurm_job_info_t) -> Job {
         nodes: text(record.nodes),
         name: text(record.name),
         excluded: text(record.exc_nodes),
+        may_requeue: record.requeue != 0,
     }
 }
