@@ -3,12 +3,13 @@
 //! Helpers are told what to do by a hidden first argument and one JSON document, or, when CRIU calls back, by
 //! CRIU's own environment variables.
 
-use crate::{action, enter, init};
+use crate::{action, enter, init, sock_diag};
 use serde::{Serialize, de::DeserializeOwned};
 use std::process::ExitCode;
 
 pub(crate) const INIT: &str = "capsule-init";
 pub(crate) const ENTER: &str = "capsule-enter";
+pub(crate) const HANG_UP: &str = "capsule-hang-up";
 
 /// Does a helper's work if this process was started as one, and returns its exit code.
 ///
@@ -21,6 +22,7 @@ pub fn dispatch() -> Option<ExitCode> {
     let result = match arguments.next()?.as_str() {
         INIT => parse(arguments.next()).and_then(|order| init::run(&order)),
         ENTER => parse(arguments.next()).and_then(|order| enter::run(&order)),
+        HANG_UP => sock_diag::hang_up().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
         _ => return None,
     };
     Some(result.unwrap_or_else(|message| {

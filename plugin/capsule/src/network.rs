@@ -1,8 +1,10 @@
 //! The capsule's network: pasta joins it to the node's, under an address that is the same on every node.
 
-use crate::{Capsule, resolver, spawn};
+use crate::enter::{self, Identity};
+use crate::{Capsule, entry, resolver, spawn};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::TcpListener;
@@ -63,6 +65,15 @@ pub struct Network {
     /// Which of the node's ports lead where; empty when every port that the session binds is forwarded under
     /// its own number.
     pub ports: Vec<PortMap>,
+}
+
+/// Ends the session's connections to the outside, so that it has noticed before it is frozen. A session that is not
+/// frozen after all finds its browsers back within seconds.
+pub fn hang_up(capsule: &Capsule) {
+    let argv = [capsule.helper().as_os_str(), OsStr::new(entry::HANG_UP)];
+    let mut command = enter::command(capsule.helper(), capsule.namespaces(), &Identity::Root, &argv, &[]);
+    // Best effort: at worst a message is lost, and a session that is not saved loses all of them.
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 
 /// Gives this process a mount namespace of its own, so that its bind mounts end with it, whatever happens.

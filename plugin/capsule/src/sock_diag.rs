@@ -1,16 +1,22 @@
 //! Destroying connections to the outside, through sock_diag(7).
 //!
 //! A restored connection to a browser or another machine looks alive until the first packet sent in it is
-//! answered by a reset, and by then output has been lost in it. Destroyed before the tasks run, it fails at
-//! once, and the server keeps its output until the browser is back. Loopback connections stay: both of their
-//! ends are in the image.
+//! answered by a reset, and by then output has been lost in it. Destroyed, it fails at once, and the server keeps
+//! its output until the browser is back. That has to be *before* the freeze of a session that leaves: were the end
+//! of the connection and a kernel's message both news at the resume, a server might take the message first, and
+//! write it into the void. What connects after that is destroyed before the restored tasks run. Loopback
+//! connections stay: both of their ends are in the image.
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, socket,
 };
+use std::collections::BTreeSet;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
@@ -21,11 +27,24 @@ const HEADER_BYTES: usize = 16;
 const SOCKID_BYTES: usize = 48;
 /// Offset of the sockid in struct inet_diag_msg.
 const MSG_SOCKID: usize = 4;
+/// Offset of the bytes that were sent and not yet acknowledged.
+const MSG_WQUEUE: usize = 60;
+/// Offset of the socket's inode.
+const MSG_INODE: usize = 68;
+/// How long what was sent may take to arrive before a connection is destroyed.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long the session may take to notice that its connections are gone. A server whose event loop is blocked for
+/// longer notices after the move, and may lose a message.
+const NOTICE_TIMEOUT: Duration = Duration::from_millis(300);
+/// How often it is looked whether that has happened.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// One connection as the kernel names it.
 struct Connection {
     family: u8,
     sockid: [u8; SOCKID_BYTES],
+    unsent_bytes: u32,
+    inode: u32,
 }
 
 impl Connection {
@@ -46,11 +65,39 @@ impl Connection {
     }
 }
 
-/// Destroys every TCP connection of this network namespace that leaves it. Returns how many.
+/// Ends every TCP connection of this network namespace that leaves it, with what was sent delivered and the end
+/// noticed by whoever holds it, as far as that comes to pass within a moment.
 ///
 /// # Errors
 /// When the kernel refuses (CONFIG_INET_DIAG_DESTROY is needed).
-pub(crate) fn destroy_outside_connections() -> io::Result<usize> {
+pub(crate) fn hang_up() -> io::Result<()> {
+    let socket = open()?;
+    wait_until(DRAIN_TIMEOUT, || {
+        Ok(outside(&socket)?.iter().all(|connection| connection.unsent_bytes == 0))
+    })?;
+    let inodes: BTreeSet<String> =
+        outside(&socket)?.iter().map(|connection| format!("socket:[{}]", connection.inode)).collect();
+    destroy_outside_connections()?;
+    wait_until(NOTICE_TIMEOUT, || Ok(!anyone_holds(&inodes)))
+}
+
+fn wait_until(timeout: Duration, mut done: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    let deadline = Instant::now() + timeout;
+    while !done()? && Instant::now() < deadline {
+        sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Whether a process of this pid namespace has one of these sockets open, by their names in proc(5).
+fn anyone_holds(sockets: &BTreeSet<String>) -> bool {
+    let folders = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path().join("fd"));
+    let descriptors = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    let mut targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    targets.any(|target| target.to_str().is_some_and(|target| sockets.contains(target)))
+}
+
+fn open() -> io::Result<OwnedFd> {
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Datagram,
@@ -58,11 +105,25 @@ pub(crate) fn destroy_outside_connections() -> io::Result<usize> {
         SockProtocol::NetlinkSockDiag,
     )?;
     connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+fn outside(socket: &OwnedFd) -> io::Result<Vec<Connection>> {
+    let mut all = list(socket, libc::AF_INET as u8)?;
+    all.extend(list(socket, libc::AF_INET6 as u8)?);
+    all.retain(|connection| !connection.stays_inside());
+    Ok(all)
+}
+
+/// Destroys every TCP connection of this network namespace that leaves it. Returns how many.
+///
+/// # Errors
+/// When the kernel refuses (CONFIG_INET_DIAG_DESTROY is needed).
+pub(crate) fn destroy_outside_connections() -> io::Result<usize> {
+    let socket = open()?;
     let mut destroyed = 0;
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        for connection in list(&socket, family as u8)?.iter().filter(|c| !c.stays_inside()) {
-            destroyed += usize::from(destroy(&socket, connection)?);
-        }
+    for connection in outside(&socket)? {
+        destroyed += usize::from(destroy(&socket, &connection)?);
     }
     Ok(destroyed)
 }
@@ -100,7 +161,8 @@ fn list(socket: &OwnedFd, family: u8) -> io::Result<Vec<Connection>> {
 
 fn connection(body: &[u8]) -> Option<Connection> {
     let sockid = body.get(MSG_SOCKID..MSG_SOCKID + SOCKID_BYTES)?.try_into().ok()?;
-    Some(Connection { family: body[0], sockid })
+    let number = |at: usize| Some(u32::from_ne_bytes(body.get(at..at + 4)?.try_into().ok()?));
+    Some(Connection { family: body[0], sockid, unsent_bytes: number(MSG_WQUEUE)?, inode: number(MSG_INODE)? })
 }
 
 /// Returns false when the connection had ended by itself.

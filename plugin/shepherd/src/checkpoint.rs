@@ -6,7 +6,7 @@ use crate::pages::{self, PagePacker};
 use stasis_capsule::criu::{Criu, CriuError, Dump};
 use stasis_capsule::processes::{self, Refusal, SessionFacts};
 use stasis_capsule::trees::TreeError;
-use stasis_capsule::{CAPSULE_DIR, Identity, cpu, trees};
+use stasis_capsule::{CAPSULE_DIR, Identity, cpu, network, trees};
 use stasis_contract::{Event, Origin, PrivateTree, SessionState, Step, Trigger};
 use stasis_image::{CommittedImage, StageError, StagedImage, StoreError};
 use std::fs::{self, File};
@@ -96,6 +96,9 @@ pub fn take(
     };
     let staged = Arc::new(store.job.begin(number, &store.key)?);
     let pages = PagePacker::start(Arc::clone(&staged), images.clone(), shepherd.handover.spec.compression);
+    if !leave_running {
+        network::hang_up(&session.capsule);
+    }
     let mut walk = Walk {
         shepherd,
         session,
