@@ -8,6 +8,7 @@
 //! Tests wait for conditions, with a bound, and never for a time; none asserts how long anything takes.
 
 mod artifacts;
+pub mod jupyter;
 mod pair;
 pub mod scripts;
 mod suite;

@@ -161,8 +161,8 @@ fn key_file(suite: &str) -> Result<PathBuf, String> {
     let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut key));
     random.map_err(|error| format!("cannot read random bytes: {error}"))?;
     let path = std::env::temp_dir().join(format!("{PREFIX}-{suite}-{}.key", std::process::id()));
-    let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-    std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    let text = blake3::Hash::from_bytes(key).to_hex();
+    std::fs::write(&path, text.as_bytes()).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(path)
 }
 

@@ -52,7 +52,7 @@ fn three_moves(pair: &Pair<'_>) {
     let foreign = |line: &&str| !line.starts_with("tick ") && !line.starts_with("began ");
     let foreign: Vec<&str> = output.lines().filter(foreign).collect();
     let known = |line: &&str| line.starts_with("stasis: ") || line.starts_with("slurmstepd-");
-    assert!(foreign.iter().all(|line| known(&line)), "whole lines, each of one writer: {foreign:#?}");
+    assert!(foreign.iter().all(|line| known(line)), "whole lines, each of one writer: {foreign:#?}");
 }
 
 fn two_files(pair: &Pair<'_>) {
