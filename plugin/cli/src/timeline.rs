@@ -113,16 +113,7 @@ fn spread(seconds: &[f64]) -> String {
 /// The table of events. Times count from the first one.
 pub fn render(events: &[Event], style: Style) -> String {
     let Some(first) = events.first() else { return String::new() };
-    let mut table = style.table(&[
-        ">AFTER",
-        ">RUN",
-        "NODE",
-        "STEP",
-        ">IMAGE",
-        ">TOOK",
-        ">BYTES",
-        "NOTE",
-    ]);
+    let mut table = style.table(&[">AFTER", ">RUN", "NODE", "STEP", ">IMAGE", ">TOOK", ">BYTES", "NOTE"]);
     let mut before: Option<&Event> = None;
     for event in events {
         let same_run = before.is_some_and(|before| before.restart_count == event.restart_count);
