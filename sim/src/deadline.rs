@@ -108,7 +108,9 @@ mod tests {
 
     fn trace(ticks: &[u32]) -> SpotTrace {
         let mut trace = SpotTrace::new(600 * NS_PER_S).expect("a gap");
-        ticks.iter().for_each(|&tick| trace.push(tick).expect("short"));
+        for &tick in ticks {
+            trace.push(tick).expect("short");
+        }
         trace
     }
 

@@ -30,6 +30,7 @@ pub mod deadline;
 pub mod engine;
 pub mod model;
 pub mod output;
+pub mod prefetch;
 pub mod replicate;
 pub mod report;
 pub mod result;

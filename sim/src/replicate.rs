@@ -3,6 +3,7 @@
 
 use crate::model::metrics::Metrics;
 use crate::model::world;
+use crate::prefetch::Prefetch;
 use crate::scenario::Prepared;
 use crate::statistics::{Estimate, estimate};
 use rayon::prelude::*;
@@ -51,7 +52,8 @@ pub fn one(prepared: &Prepared, replication: u64, watch: &Watch<'_>) -> Result<M
         return Err(RunError::Interrupted);
     }
     let setup = prepared.setup(replication);
-    let (mut sessions, mut jobs) = (prepared.sessions(replication)?, prepared.jobs(replication)?);
+    let mut sessions = Prefetch::new(prepared.sessions(replication)?);
+    let mut jobs = prepared.jobs(replication)?;
     let outcome = world::run(&setup, &mut sessions, &mut jobs)?;
     (watch.done)();
     Ok(outcome.metrics)

@@ -105,7 +105,9 @@ impl RunResult {
         let figures = estimates(runs).into_iter().map(|(name, estimate)| Figure { name, estimate }).collect();
         let merged = |pick: fn(&Metrics) -> &Histogram| {
             let mut all = Histogram::default();
-            runs.iter().for_each(|run| all.merge(pick(run)));
+            for run in runs {
+                all.merge(pick(run));
+            }
             Wait { summary: all.summary(), shares: all.shares_at(&points_s()) }
         };
         Self {
@@ -125,8 +127,7 @@ impl RunResult {
             },
             occupancy: runs
                 .first()
-                .map(|run| run.occupancy.series())
-                .unwrap_or(Series { width_h: 0.0, sessions: Vec::new() }),
+                .map_or(Series { width_h: 0.0, sessions: Vec::new() }, |run| run.occupancy.series()),
             states: STATES,
             sessions: runs.first().map_or(0, |run| run.sessions),
             sessions_stuck: runs.iter().map(|run| run.sessions_stuck).sum(),

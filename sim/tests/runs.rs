@@ -311,7 +311,9 @@ proptest! {
         let cloud = prepared.scenario.cloud.as_mut().expect("a cloud");
         cloud.spot = Some(SpotSpec { capacity, ..spot(notice_s, life_s) });
         prepared.scenario.people.rerun_share = 1.0;
-        trace.iter().for_each(|session| session.validate().expect("valid"));
+        for session in &trace {
+            session.validate().expect("valid");
+        }
         let planned_ns: u128 = trace.iter().map(|s| u128::from(s.busy_ns())).sum();
         let count = trace.len() as u64;
         let metrics = run(&prepared, trace);

@@ -30,7 +30,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut shown = table(&["fitted to", "count", "typical error"]);
     shown.add_row(["dumps".into(), found.dumps.to_string(), format_seconds(found.dump_error_s)]);
     shown.add_row(["restores".into(), found.restores.to_string(), format_seconds(found.restore_error_s)]);
-    let notes: String = found.notes.iter().map(|note| format!("# {note}\n")).collect();
+    let notes = found.notes.iter().fold(String::new(), |text, note| text + "# " + note + "\n");
     eprintln!("{shown}");
     print(&format!("{notes}[cost]\n{}", toml::to_string(&found.cost)?))?;
     Ok(ExitCode::SUCCESS)

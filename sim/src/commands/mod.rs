@@ -40,10 +40,10 @@ pub fn directory(path: &Path) -> PathBuf {
 #[derive(clap::Args)]
 pub struct Replications {
     /// How many replications [default: the scenario's].
-    #[arg(long, value_name = "N")]
-    replications: Option<std::num::NonZeroU64>,
+    #[arg(long = "replications", value_name = "N")]
+    count: Option<std::num::NonZeroU64>,
     /// Go on until the 95 % interval of the money is this narrow, such as `1%`.
-    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "replications")]
+    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with = "count")]
     until_halfwidth: Option<f64>,
     /// Threads to use [default: all cores]. The results do not depend on it.
     #[arg(long, value_name = "N")]
@@ -52,7 +52,7 @@ pub struct Replications {
 
 impl Replications {
     pub fn amount(&self, prepared: &Prepared) -> Amount {
-        match (self.until_halfwidth, self.replications) {
+        match (self.until_halfwidth, self.count) {
             (Some(halfwidth), _) => Amount::UntilHalfwidth(halfwidth),
             (None, Some(count)) => Amount::Fixed(count.get()),
             (None, None) => Amount::Fixed(prepared.scenario.replications),

@@ -49,10 +49,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let bar = progress(total, "replications");
     let done = || bar.inc(1);
     let runs = all(&prepared, amount, &watch(&done))?;
-    let attribution = match arguments.no_attribution {
-        true => None,
-        false => Some(attribute(&prepared, &runs, &watch(&done))?),
-    };
+    let attribution =
+        if arguments.no_attribution { None } else { Some(attribute(&prepared, &runs, &watch(&done))?) };
     bar.finish_and_clear();
     let result = RunResult::new(prepared.scenario.clone(), &runs, attribution);
     if let Some(path) = &arguments.output {

@@ -133,15 +133,12 @@ fn on_slurm(arguments: &Arguments, cells: usize) -> anyhow::Result<ExitCode> {
     let mut results: Vec<serde_json::Value> = Vec::with_capacity(cells);
     for index in 0..cells {
         let part = parts.path().join(format!("{index}.json"));
-        match std::fs::read(&part) {
-            Ok(bytes) => {
-                let list: Vec<serde_json::Value> = serde_json::from_slice(&bytes)?;
-                results.extend(list);
-            }
-            Err(_) => {
-                let log = std::fs::read_to_string(part.with_extension("log")).unwrap_or_default();
-                bail!("cell {index} left no result ({status}): {}", log.trim());
-            }
+        if let Ok(bytes) = std::fs::read(&part) {
+            let list: Vec<serde_json::Value> = serde_json::from_slice(&bytes)?;
+            results.extend(list);
+        } else {
+            let log = std::fs::read_to_string(part.with_extension("log")).unwrap_or_default();
+            bail!("cell {index} left no result ({status}): {}", log.trim());
         }
     }
     let mut bytes = serde_json::to_vec_pretty(&results)?;

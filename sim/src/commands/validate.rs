@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ]);
     }
     let failed = report.checks.iter().filter(|check| !Check::holds(check)).count();
-    let skipped: String = report.skipped.iter().map(|what| format!("left out: {what}\n")).collect();
+    let skipped = report.skipped.iter().fold(String::new(), |text, what| text + "left out: " + what + "\n");
     print(&format!(
         "{shown}\n{skipped}{} of {} figures hold\n",
         report.checks.len() - failed,

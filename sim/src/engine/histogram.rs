@@ -33,7 +33,7 @@ pub struct Summary {
 }
 
 fn bucket_of(ns: u64) -> usize {
-    let exponent = (63 - (ns | 1).leading_zeros()).saturating_sub(SUB_BITS - 1);
+    let exponent = (ns | 1).ilog2().saturating_sub(SUB_BITS - 1);
     ((u64::from(exponent) << (SUB_BITS - 1)) + (ns >> exponent)) as usize
 }
 
@@ -142,7 +142,9 @@ mod tests {
         #[test]
         fn percentiles_are_those_of_the_sorted_list(mut list in prop::collection::vec(0u64..1 << 50, 1..200)) {
             let mut histogram = Histogram::default();
-            list.iter().for_each(|&ns| histogram.add(ns));
+            for &ns in &list {
+                histogram.add(ns);
+            }
             list.sort_unstable();
             for p in [0.5, 0.95, 0.99, 1.0] {
                 let rank = ((p * list.len() as f64).ceil() as usize).max(1) - 1;

@@ -113,15 +113,12 @@ mod tests {
         fn it_pops_what_a_binary_heap_pops(ops in prop::collection::vec(prop::option::of(0u64..50), 1..400)) {
             let (mut ours, mut theirs) = (Queue::default(), BinaryHeap::new());
             for (index, op) in (0u64..).zip(ops) {
-                match op {
-                    Some(at_ns) => {
-                        ours.push(at_ns, index);
-                        theirs.push(Reverse((at_ns, index)));
-                    }
-                    None => {
-                        let want = theirs.pop().map(|Reverse(pair)| pair);
-                        prop_assert_eq!(ours.pop().map(|e| (e.at_ns, e.what)), want);
-                    }
+                if let Some(at_ns) = op {
+                    ours.push(at_ns, index);
+                    theirs.push(Reverse((at_ns, index)));
+                } else {
+                    let want = theirs.pop().map(|Reverse(pair)| pair);
+                    prop_assert_eq!(ours.pop().map(|e| (e.at_ns, e.what)), want);
                 }
                 prop_assert_eq!(ours.len(), theirs.len());
                 prop_assert_eq!(ours.next_ns(), theirs.peek().map(|Reverse((at, _))| *at));

@@ -105,7 +105,7 @@ impl Store {
 
     /// When the next flow is done, in nanoseconds, if nothing changes before.
     pub fn next_done_ns(&self) -> Option<u64> {
-        self.classes.iter().filter_map(|class| class.next_done_in_s()).min_by(f64::total_cmp).map(|in_s| {
+        self.classes.iter().filter_map(Class::next_done_in_s).min_by(f64::total_cmp).map(|in_s| {
             // Rounded up, so that at that time the flow is done.
             self.now_ns.saturating_add((in_s * 1e9).ceil() as u64)
         })

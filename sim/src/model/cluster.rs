@@ -210,7 +210,9 @@ impl Cluster {
             if room_milli < demand_milli {
                 break;
             }
-            chosen.into_iter().for_each(|key| self.evict(key, now_ns, pass));
+            for key in chosen {
+                self.evict(key, now_ns, pass);
+            }
         }
     }
 

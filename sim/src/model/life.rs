@@ -121,9 +121,7 @@ impl World<'_> {
         }
         if phase.runs() {
             self.decide(slot);
-        } else if connected && matches!(phase, Phase::Suspended | Phase::Off) {
-            self.user_needs_it(slot);
-        } else if connected && phase_is_idle_dump(phase) {
+        } else if connected && (matches!(phase, Phase::Suspended | Phase::Off) || phase_is_idle_dump(phase)) {
             self.user_needs_it(slot);
         }
     }
@@ -249,19 +247,21 @@ impl World<'_> {
         }
     }
 
-    fn facts(&self, slot: u32) -> Facts {
-        let live = self.lives[slot as usize].as_ref().expect("the slot of a live session");
-        let since_s = |then_ns: u64| self.now_ns.saturating_sub(then_ns) as f64 / 1e9;
+    fn facts(&mut self, slot: u32) -> Facts {
+        let now_ns = self.now_ns;
+        let live = self.lives[slot as usize].as_mut().expect("the slot of a live session");
+        let since_s = |then_ns: u64| now_ns.saturating_sub(then_ns) as f64 / 1e9;
+        let resident_bytes = live.resident_bytes(now_ns);
         let kernel_idle_s = if live.computing { 0.0 } else { since_s(live.kernel_idle_since_ns) };
         Facts {
             age_s: live.machine.map_or(0.0, |machine| since_s(machine.since_ns)),
             unsaved_s: live.unsaved_ns as f64 / 1e9,
             work_left_s: None,
             notice: live.notice.map(|(at_ns, trigger)| Notice {
-                left_s: at_ns.saturating_sub(self.now_ns) as f64 / 1e9,
+                left_s: at_ns.saturating_sub(now_ns) as f64 / 1e9,
                 trigger,
             }),
-            resident_bytes: live.resident_bytes(self.now_ns),
+            resident_bytes,
             cost: self.setup.cost,
             busy: live.computing,
             kernel_idle_s,
@@ -279,9 +279,7 @@ impl World<'_> {
     fn dump(&mut self, slot: u32, dump: Dump) {
         let until_ns = self.now_ns.saturating_add(seconds_to_ns(self.setup.cost.dump_fixed_s));
         self.enter(slot, Phase::DumpingFixed(dump), until_ns);
-        self.say(slot, |live| {
-            format!("dump begins ({dump:?}), {}", format_bytes(live.resident_bytes(live.since_ns)))
-        });
+        self.say(slot, |_| format!("dump begins ({dump:?})"));
         self.replan(slot);
     }
 
@@ -339,7 +337,7 @@ impl World<'_> {
             }
             // The end was announced during the dump, and nothing is left to save.
             (Dump::Checkpoint, Some((_, trigger))) | (Dump::Suspend(trigger), _) => {
-                self.suspended(slot, trigger)
+                self.suspended(slot, trigger);
             }
         }
     }

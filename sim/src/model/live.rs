@@ -103,6 +103,8 @@ pub enum Wait {
 
 /// A live session. Fields that every event touches come first.
 #[derive(Debug)]
+#[repr(C, align(64))] // in this order, on whole cache lines
+#[allow(clippy::struct_excessive_bools, reason = "independent facts about one session, not a state machine")]
 pub struct Live {
     pub phase: Phase,
     /// A cell is running or should be.
@@ -129,6 +131,9 @@ pub struct Live {
     pub shift_ns: u64,
     pub cell_done_ns: u64,
     pub redo_ns: u64,
+    /// Memory held, until this time of the plan.
+    resident_bytes: u64,
+    resident_until_ns: u64,
     /// Computing since the last image.
     pub unsaved_ns: u64,
     /// Of completed cells, the work that is not in the image.
@@ -147,6 +152,8 @@ pub struct Live {
     pub flow: Option<Flow>,
     pub asked_at_ns: u64,
     pub idle_uniform: f64,
+    /// When the machine will be gone, if that is known and not announced yet.
+    pub machine_ends_ns: u64,
     pub grants: u32,
     pub idle_periods: u32,
     /// How often memory was lost since a cell last ended.
@@ -191,6 +198,9 @@ impl Live {
             flow: None,
             asked_at_ns: now_ns,
             idle_uniform: 0.5,
+            machine_ends_ns: NEVER,
+            resident_bytes: 0,
+            resident_until_ns: 0,
             grants: 0,
             idle_periods: 0,
             losses: 0,
@@ -233,12 +243,16 @@ impl Live {
         self.plan.busy.get(self.cell as usize).map_or(0, stasis_workloads::Interval::length_ns)
     }
 
-    /// Memory held now, in bytes.
-    pub fn resident_bytes(&self, now_ns: u64) -> u64 {
-        if self.plan.memory.is_empty() {
-            return self.plan.request.memory_bytes;
+    /// Memory held now, in bytes. Looked up only when the plan passes a step, as every decision asks.
+    pub fn resident_bytes(&mut self, now_ns: u64) -> u64 {
+        let plan_ns = now_ns.saturating_sub(self.shift_ns);
+        if plan_ns >= self.resident_until_ns {
+            let memory = &self.plan.memory;
+            let after = memory.partition_point(|step| step.at_ns <= plan_ns);
+            self.resident_bytes = self.plan.memory_at(plan_ns);
+            self.resident_until_ns = memory.get(after).map_or(NEVER, |step| step.at_ns);
         }
-        self.plan.memory_at(now_ns.saturating_sub(self.shift_ns))
+        self.resident_bytes
     }
 
     /// Goes back to the image, or to nothing. Returns how much computing is lost.
@@ -268,6 +282,7 @@ impl Live {
         self.unsaved_cells_ns += self.cell_length_ns().saturating_sub(saved_ns);
         if let Some(cell) = self.plan.busy.get(self.cell as usize) {
             self.shift_ns = now_ns.saturating_sub(cell.end_ns);
+            self.resident_until_ns = 0;
         }
         self.cell += 1;
         self.cell_done_ns = 0;

@@ -128,11 +128,14 @@ impl World<'_> {
         if end_ns == NEVER {
             return;
         }
+        // The end itself is pushed when it is announced: one pending event less for every machine.
         if notice_ns > 0 {
             let at_ns = end_ns.saturating_sub(notice_ns).max(now_ns);
+            self.life(slot).machine_ends_ns = end_ns;
             self.queue.push(at_ns, pack(Kind::Notice, generation, slot));
+        } else {
+            self.queue.push(end_ns, pack(Kind::Reclaim, generation, slot));
         }
-        self.queue.push(end_ns, pack(Kind::Reclaim, generation, slot));
     }
 
     /// The boot is over.
@@ -147,16 +150,11 @@ impl World<'_> {
 
     /// The end of the machine is announced.
     pub fn notice(&mut self, slot: u32) {
-        let now_ns = self.now_ns;
-        let (notice_ns, trigger) = match (&self.setup.cloud, &self.setup.slurm) {
-            (Some(cloud), _) => {
-                let notice_s = cloud.spot.as_ref().map_or(0.0, |spot| spot.notice_s);
-                (seconds_to_ns(notice_s), Trigger::Preemption)
-            }
-            (None, Some(slurm)) => (grace_ns(slurm), Trigger::TimeLimit),
-            (None, None) => return,
-        };
-        self.announce(slot, now_ns.saturating_add(notice_ns), trigger);
+        let live = self.life(slot);
+        let (end_ns, generation) = (live.machine_ends_ns, live.machine_gen);
+        self.queue.push(end_ns, pack(Kind::Reclaim, generation, slot));
+        let trigger = if self.cluster.is_some() { Trigger::TimeLimit } else { Trigger::Preemption };
+        self.announce(slot, end_ns, trigger);
     }
 
     fn announce(&mut self, slot: u32, end_ns: u64, trigger: Trigger) {

@@ -74,6 +74,7 @@ pub(super) enum Kind {
 
 const KINDS: [Kind; 7] =
     [Kind::Wake, Kind::Notice, Kind::Reclaim, Kind::Store, Kind::Spot, Kind::BatchEnd, Kind::BatchEvict];
+const MONTH_NS: f64 = 30.0 * 86_400e9;
 const GENERATION_BITS: u32 = 24;
 pub(super) const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 
@@ -324,7 +325,6 @@ impl<'a> World<'a> {
         let span_ns = self.now_ns - std::mem::replace(&mut self.held_since_ns, self.now_ns);
         let byte_ns = self.held_bytes as f64 * span_ns as f64;
         self.metrics.held_byte_ns += byte_ns;
-        const MONTH_NS: f64 = 30.0 * 86_400e9;
         self.metrics.store_money += byte_ns / 1e9 / MONTH_NS * self.setup.store.price_per_gb_month;
         self.held_bytes = (self.held_bytes + added_bytes).saturating_sub(removed_bytes);
         self.metrics.held_bytes_max = self.metrics.held_bytes_max.max(self.held_bytes);

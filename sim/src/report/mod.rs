@@ -168,7 +168,7 @@ const COLUMNS: [(&str, &str, usize); 8] = [
 ];
 
 fn table(results: &[Saved], labels: &[String]) -> String {
-    let heads: String = COLUMNS.iter().map(|(_, head, _)| format!("<th>{head}</th>")).collect();
+    let heads = COLUMNS.iter().fold(String::new(), |text, (_, head, _)| text + "<th>" + head + "</th>");
     let mut rows = String::new();
     for (result, label) in results.iter().zip(labels) {
         let _ = write!(rows, "<tr><td>{}</td>", escape(label));

@@ -116,9 +116,9 @@ fn staircase(points: &[(f64, f64)], x_top: f64) -> Vec<(f64, f64)> {
     steps
 }
 
-fn axes<'a>(
+fn axes(
     chart: &mut ChartContext<
-        'a,
+        '_,
         SVGBackend<'_>,
         Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
     >,
