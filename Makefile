@@ -61,7 +61,7 @@ install:
 .PHONY: demo
 demo: toolchain
 	$(NODE_IMAGE)
-	cargo build --release $(PLUGIN) -p stasis-tests --bin stasis-demo
+	cargo build --release $(PLUGIN) -p stasis-testbed -p stasis-demo
 	$(TARGET)/release/stasis-demo $(DEMO_ARGS)
 
 .PHONY: test
