@@ -192,6 +192,9 @@ pub struct List {
 pub struct Show {
     /// The job's id, or ARRAY_TASK
     pub job: JobName,
+    /// All events, not only the last ones
+    #[arg(long)]
+    pub full: bool,
     /// Whose it is.
     #[command(flatten)]
     pub whose: Whose,

@@ -3,7 +3,6 @@
 use crate::error::{CliError, Result};
 use crate::find::{self, Scope};
 use crate::follow::{Follower, Progress, is_session};
-use crate::output::remark;
 use crate::text::{self, Style, Tone};
 use crate::timeline::step_word;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -237,7 +236,10 @@ impl Report {
         }
     }
 
-    /// The outcome for people: a result, or a complaint.
+    /// The outcome for people.
+    ///
+    /// # Errors
+    /// The complaint, when it is not what was asked for.
     pub fn render(&self, style: Style) -> std::result::Result<String, String> {
         let job = self.job_id;
         let later = format!("`stasis show {job}` tells how it ends");
@@ -281,11 +283,6 @@ impl Report {
         };
         format!("{done}: {}{note}\n", facts.join(", "))
     }
-}
-
-/// Tells on standard error that Ctrl-C has been heard.
-pub fn say_interrupted() {
-    remark("interrupted");
 }
 
 #[cfg(test)]

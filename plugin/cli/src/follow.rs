@@ -151,10 +151,10 @@ fn open_request(events: &[Event]) -> bool {
 /// Whether the log says that the job's present run is a session of Stasis's. Only then may its batch task be
 /// sent the signal of a request: any other would be killed by it.
 pub fn is_session(events: &[Event], restart_count: u32) -> bool {
-    let here = events.iter().filter(|event| event.restart_count == restart_count);
-    let last =
-        here.filter(|event| matches!(event.step, Step::Start | Step::Resume | Step::End | Step::Requeue));
-    last.last().is_some_and(|event| matches!(event.step, Step::Start | Step::Resume))
+    let mut steps =
+        events.iter().rev().filter(|event| event.restart_count == restart_count).map(|event| event.step);
+    let last = steps.find(|step| matches!(step, Step::Start | Step::Resume | Step::End | Step::Requeue));
+    matches!(last, Some(Step::Start | Step::Resume))
 }
 
 #[cfg(test)]
@@ -255,7 +255,7 @@ mod tests {
         /// However the log is cut into looks, and whether its beginning is dropped, the end is the same.
         #[test]
         fn looking_often_or_seldom_is_the_same(cuts in proptest::collection::vec(0usize..8, 0..6), dropped in 0usize..3) {
-            let log = vec![
+            let log = [
                 event(Step::Start, 0),
                 of(Step::Refused, 1, None, Trigger::Request),
                 of(Step::Trigger, 2, Some(1), Trigger::Interval),

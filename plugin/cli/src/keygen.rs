@@ -6,6 +6,8 @@ use std::path::Path;
 
 /// What the fingerprint of a key is derived for; no key that images are made with.
 const PURPOSE: &str = "stasis key fingerprint 1";
+/// Enough to tell keys apart by eye.
+const FINGERPRINT_DIGITS: usize = 12;
 
 /// Makes a new key file and returns its fingerprint.
 ///
@@ -30,8 +32,8 @@ pub fn fingerprint(path: &Path) -> Result<String> {
 
 fn fingerprint_of(text: &str) -> String {
     let digits = zeroize::Zeroizing::new(text.trim().to_ascii_lowercase());
-    let derived = blake3::derive_key(PURPOSE, digits.as_bytes());
-    derived[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    let derived = blake3::Hash::from(blake3::derive_key(PURPOSE, digits.as_bytes()));
+    derived.to_hex()[..FINGERPRINT_DIGITS].to_owned()
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ fn row(job: &Job, known: Option<&slurm_sys::Job>) -> Result<Row> {
         user: find::user_name(job.uid()),
         cluster: job.cluster().into(),
         name: known.map(|known| known.name.clone()),
-        state: known.map(|known| known.state_name.into()),
+        state: known.map(|known| slurm::state_word(known).into()),
         node: known.and_then(slurm::node).map(Into::into),
         images: 0,
         unreadable_images: 0,
@@ -167,7 +167,7 @@ pub fn render(list: &List, now_unix_ms: u64, style: Style) -> String {
     if list.ended_without_images > 0 {
         let ended = text::count(list.ended_without_images, "ended job");
         let note = format!("{ended} without images not shown; --ended shows them, too");
-        out.push_str(&format!("\n{}\n", style.mark(Tone::Faint, &note)));
+        out = out + "\n" + &style.mark(Tone::Faint, &note) + "\n";
     }
     out
 }
@@ -264,8 +264,8 @@ mod tests {
     use slurm_sys::JobState;
     use stasis_contract::Step;
 
-    fn known(jobs: Vec<slurm_sys::Job>) -> Result<Known> {
-        Ok(Known { cluster: "cli".into(), jobs })
+    fn known(jobs: Vec<slurm_sys::Job>) -> Known {
+        Known { cluster: "cli".into(), jobs }
     }
 
     fn me() -> Scope {
@@ -287,7 +287,7 @@ mod tests {
             fixture::slurm_job(7, JobState::Running, "RUNNING"),
             fixture::slurm_job(21, JobState::Running, "RUNNING"),
         ];
-        let list = gather(&place.store, me(), known(jobs), false).unwrap();
+        let list = gather(&place.store, me(), Ok(known(jobs)), false).unwrap();
         let golden = "\
 JOB  CLUSTER  NAME      STATE    NODE  IMAGES    NEWEST     SIZE  WHY
   7  cli      notebook  RUNNING  n2         2  75 s ago  2.0 MiB  preemption
@@ -299,7 +299,7 @@ JOB  CLUSTER  NAME      STATE    NODE  IMAGES    NEWEST     SIZE  WHY
 ";
         let seen = render(&list, NOW_UNIX_MS, Style::plain());
         assert_eq!(seen, golden, "\n{seen}");
-        assert_eq!(gather(&place.store, me(), known(vec![]), true).unwrap().sessions.len(), 5);
+        assert_eq!(gather(&place.store, me(), Ok(known(vec![])), true).unwrap().sessions.len(), 5);
     }
 
     #[test]
@@ -309,7 +309,7 @@ JOB  CLUSTER  NAME      STATE    NODE  IMAGES    NEWEST     SIZE  WHY
         place.commit(&job, 1, Trigger::Request, 60, "n1");
         place.commit(&job, 2, Trigger::Request, 30, "n1");
         std::fs::remove_file(job.path().join("000002/manifest")).unwrap();
-        let list = gather(&place.store, me(), known(vec![]), false).unwrap();
+        let list = gather(&place.store, me(), Ok(known(vec![])), false).unwrap();
         assert_eq!((list.sessions[0].images, list.sessions[0].newest_image), (1, Some(1)));
         let seen = render(&list, NOW_UNIX_MS, Style::plain());
         assert!(seen.contains("request; 1 image unreadable"), "{seen}");
@@ -331,7 +331,7 @@ JOB  CLUSTER  NAME      STATE    NODE  IMAGES    NEWEST     SIZE  WHY
         place.commit(&place.job("cli", 7), 1, Trigger::Request, 60, "n1");
         let mut hostile = fixture::slurm_job(7, JobState::Running, "RUNNING");
         hostile.name = "a\u{1b}]0;owned\u{7}\n99 root".into();
-        let list = gather(&place.store, me(), known(vec![hostile]), false).unwrap();
+        let list = gather(&place.store, me(), Ok(known(vec![hostile])), false).unwrap();
         let seen = render(&list, NOW_UNIX_MS, Style::plain());
         assert_eq!(seen.lines().count(), 2, "{seen}");
         assert!(!seen.contains(['\u{1b}', '\u{7}']), "{seen:?}");

@@ -123,7 +123,7 @@ fn run_show(common: &Common, options: &args::Show) -> Result<ExitCode> {
         print_json(&session)?;
     } else {
         session.notes.iter().for_each(|note| remark(note));
-        print(&show::render(&session, now_unix_ms(), Style::of_stdout()))?;
+        print(&show::render(&session, now_unix_ms(), options.full, Style::of_stdout()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

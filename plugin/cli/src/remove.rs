@@ -120,7 +120,7 @@ impl Plan {
         let mut line = format!("job {}{user}: {what}{log}", self.job.job_id());
         if self.alive && self.staying == 0 {
             let warning = "its last: should the job be requeued before the next checkpoint, it starts anew";
-            line.push_str(&format!("; {}", style.mark(Tone::Warning, warning)));
+            line = line + "; " + &style.mark(Tone::Warning, warning);
         }
         line + "\n"
     }

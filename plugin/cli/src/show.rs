@@ -10,6 +10,9 @@ use serde::Serialize;
 use stasis_contract::{Event, Step, Trigger, format_bytes};
 use stasis_image::Job;
 
+/// How many events are shown unless all are asked for.
+const EVENTS_SHOWN: usize = 60;
+
 /// One image as it says of itself; what it says is not authenticated.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Image {
@@ -106,13 +109,20 @@ pub fn gather(job: &Job, known: Option<&slurm_sys::Job>, mut notes: Vec<String>)
         let lines = text::count(log.unreadable_lines as u64, "line");
         notes.push(format!("{lines} of the event log cannot be read"));
     }
+    if known.is_some_and(|known| known.held) {
+        notes.push(format!(
+            "the job is held and comes back only once it is released: `scontrol release {}`, which only an \
+             administrator may if Slurm held it",
+            job.job_id()
+        ));
+    }
     let runs = known.is_none_or(|known| slurm::node(known).is_some());
     Ok(Session {
         job_id: job.job_id(),
         user: find::user_name(job.uid()),
         cluster: job.cluster().into(),
         name: known.map(|known| known.name.clone()),
-        state: known.map(|known| known.state_name.into()),
+        state: known.map(|known| slurm::state_word(known).into()),
         node: known.and_then(slurm::node).map(Into::into),
         path: job.path().display().to_string(),
         reach: runs.then(|| reach(&log.events)).flatten(),
@@ -166,8 +176,8 @@ fn parse_ports(message: &str) -> Option<Vec<Port>> {
     pairs.collect()
 }
 
-/// The session for people.
-pub fn render(session: &Session, now_unix_ms: u64, style: Style) -> String {
+/// The session for people; only the last events, unless it is to be `full`.
+pub fn render(session: &Session, now_unix_ms: u64, full: bool, style: Style) -> String {
     let mut out = head(session, style);
     let heading = |text: &str| format!("\n{}\n", style.mark(Tone::Strong, text));
     if session.images.is_empty() {
@@ -178,7 +188,12 @@ pub fn render(session: &Session, now_unix_ms: u64, style: Style) -> String {
     }
     if let Some(first) = session.events.first() {
         out.push_str(&heading(&format!("What happened since {}", text::local_time(first.at_unix_ms))));
-        out.push_str(&timeline::render(&session.events, style));
+        let skip = if full { 0 } else { session.events.len().saturating_sub(EVENTS_SHOWN) };
+        if skip > 0 {
+            let note = format!("  {} before these; --full shows them", text::count(skip as u64, "event"));
+            out = out + &style.mark(Tone::Faint, &note) + "\n";
+        }
+        out.push_str(&timeline::render(&session.events, skip, style));
         out.push_str(&heading("In all"));
         out.push_str(&session.totals.render(style));
     }
@@ -191,12 +206,9 @@ fn head(session: &Session, style: Style) -> String {
     let node = session.node.as_deref().map(|node| format!(" on {}", text::name(node))).unwrap_or_default();
     let tone = session.state.as_deref().map_or(Tone::Faint, state_tone);
     let title = style.mark(Tone::Strong, &format!("Job {}{name}", session.job_id));
-    let mut out = format!("{title}: {}{node}\n", style.mark(tone, state));
-    out.push_str(&format!(
-        "  user   {}\n  in     {}\n",
-        text::name(&session.user),
-        text::message(&session.path)
-    ));
+    let mut out = vec![format!("{title}: {}{node}", style.mark(tone, state))];
+    out.push(format!("  user   {}", text::name(&session.user)));
+    out.push(format!("  in     {}", text::message(&session.path)));
     if let Some(reach) = &session.reach {
         let ports = reach.ports.iter().map(|port| {
             let inside = if port.inside == port.outside {
@@ -206,9 +218,9 @@ fn head(session: &Session, style: Style) -> String {
             };
             format!("{}:{}{inside}", text::name(&reach.node), port.outside)
         });
-        out.push_str(&format!("  reach  {}\n", ports.collect::<Vec<_>>().join(", ")));
+        out.push(format!("  reach  {}", ports.collect::<Vec<_>>().join(", ")));
     }
-    out
+    out.join("\n") + "\n"
 }
 
 fn images(images: &[Image], now_unix_ms: u64, style: Style) -> String {
@@ -263,7 +275,7 @@ mod tests {
             .unwrap();
         let known = fixture::slurm_job(7, JobState::Running, "RUNNING");
         let session = gather(&job, Some(&known), Vec::new()).unwrap();
-        let seen = render(&session, NOW_UNIX_MS, Style::plain());
+        let seen = render(&session, NOW_UNIX_MS, false, Style::plain());
         let taken = |age_s: u64| text::local_time(NOW_UNIX_MS - age_s * 1000);
         let golden = format!(
             "\
@@ -294,6 +306,32 @@ In all
             taken(600),
         );
         assert_eq!(seen, golden, "\n{seen}");
+    }
+
+    #[test]
+    fn a_long_log_is_shown_from_its_end() {
+        let place = Place::new();
+        let job = place.job("cli", 7);
+        for at_s in 0..100 {
+            job.append_event(&event(Step::Pack, at_s * 1000)).unwrap();
+        }
+        let session = gather(&job, None, Vec::new()).unwrap();
+        let short = render(&session, NOW_UNIX_MS, false, Style::plain());
+        assert!(short.contains("40 events before these; --full shows them"), "{short}");
+        assert_eq!(short.matches(" pack").count(), EVENTS_SHOWN);
+        assert!(short.contains("1:39.00") && !short.contains(" 39.00 s"), "{short}");
+        assert_eq!(render(&session, NOW_UNIX_MS, true, Style::plain()).matches(" pack").count(), 100);
+    }
+
+    #[test]
+    fn a_held_job_is_told() {
+        let place = Place::new();
+        let job = place.job("cli", 7);
+        job.append_event(&event(Step::Start, 0)).unwrap();
+        let held = slurm_sys::Job { held: true, ..fixture::slurm_job(7, JobState::Pending, "PENDING") };
+        let session = gather(&job, Some(&held), Vec::new()).unwrap();
+        assert_eq!(session.state.as_deref(), Some("HELD"));
+        assert!(session.notes[0].contains("scontrol release 7"), "{:?}", session.notes);
     }
 
     #[test]
@@ -337,7 +375,7 @@ In all
                 path: user, reach: Some(Reach { node, ports: vec![Port { inside: 1, outside: 2 }] }),
                 images: vec![good, bad], events: vec![], totals: Totals::default(), notes: vec![],
             };
-            let seen = render(&session, 0, Style::plain());
+            let seen = render(&session, 0, false, Style::plain());
             prop_assert!(!seen.chars().any(|c| c.is_control() && c != '\n'), "{:?}", seen);
             prop_assert_eq!(seen.lines().count(), 9, "{}", seen);
         }

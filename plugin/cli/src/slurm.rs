@@ -36,6 +36,11 @@ pub fn is_over(job: &Job) -> bool {
     job.state == JobState::Ended && !job.completing
 }
 
+/// A job's state in one word. A held job is pending to Slurm, but unlike others it waits for a person.
+pub fn state_word(job: &Job) -> &'static str {
+    if job.held { "HELD" } else { job.state_name }
+}
+
 /// Where a job runs, if it does.
 pub fn node(job: &Job) -> Option<&str> {
     let placed = matches!(job.state, JobState::Running | JobState::Suspended) || job.completing;

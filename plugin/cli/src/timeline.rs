@@ -40,7 +40,9 @@ impl Totals {
                     totals.committed_bytes = totals.committed_bytes.saturating_add(event.bytes.unwrap_or(0));
                 }
                 Step::Freeze => totals.freeze(event.seconds.unwrap_or(0.0)),
-                Step::Trigger => left = event.trigger.filter(leaves).map(|why| (event.at_unix_ms, why)),
+                Step::Trigger => {
+                    left = event.trigger.filter(|why| leaves(*why)).map(|why| (event.at_unix_ms, why));
+                }
                 Step::Resume => {
                     if let Some((since, why)) = left.take() {
                         totals.away(event.at_unix_ms.saturating_sub(since) as f64 / 1000.0, why);
@@ -80,7 +82,8 @@ impl Totals {
             format_seconds(self.frozen_longest_s)
         )];
         for (what, seconds) in [("preemption to resume", &self.preempted_s), ("away", &self.away_s)] {
-            if !seconds.is_empty() && !(what == "away" && self.away_s == self.preempted_s) {
+            let repeats = what == "away" && self.away_s == self.preempted_s;
+            if !seconds.is_empty() && !repeats {
                 lines.push(format!("{what}: {}", spread(seconds)));
             }
         }
@@ -92,11 +95,11 @@ impl Totals {
         for (number, what, how) in bad.into_iter().filter(|(number, ..)| *number > 0) {
             lines.push(style.mark(Tone::Bad, &format!("{}{how}", text::count(number, what))));
         }
-        lines.into_iter().map(|line| format!("  {line}\n")).collect()
+        lines.iter().flat_map(|line| ["  ", line, "\n"]).collect()
     }
 }
 
-fn leaves(trigger: &Trigger) -> bool {
+fn leaves(trigger: Trigger) -> bool {
     !matches!(trigger, Trigger::Request | Trigger::Interval)
 }
 
@@ -110,12 +113,15 @@ fn spread(seconds: &[f64]) -> String {
     }
 }
 
-/// The table of events. Times count from the first one.
-pub fn render(events: &[Event], style: Style) -> String {
+/// The table of events without the first `skip`. Times count from the first one of all.
+pub fn render(events: &[Event], skip: usize, style: Style) -> String {
     let Some(first) = events.first() else { return String::new() };
     let mut table = style.table(&[">AFTER", ">RUN", "NODE", "STEP", ">IMAGE", ">TOOK", ">BYTES", "NOTE"]);
     let mut before: Option<&Event> = None;
-    for event in events {
+    for event in events.iter().skip(skip) {
+        if before.is_some() && event.step == Step::Trigger {
+            table.add_row([""]);
+        }
         let same_run = before.is_some_and(|before| before.restart_count == event.restart_count);
         let same_node = same_run && before.is_some_and(|before| before.node == event.node);
         let tone = tone(event);
@@ -244,11 +250,13 @@ mod tests {
     AFTER  RUN  NODE  STEP     IMAGE    TOOK     BYTES  NOTE
    0.00 s    0  n1    start
    5.12 s             REFUSED                           request: step 7.0 (hostname) is running
+
   12.31 s             trigger      1                    request
   12.93 s             pack         1  0.32 s
   12.94 s             commit       1  0.01 s  12.0 MiB
   13.00 s             dump         1  0.50 s  64.0 MiB
   13.00 s             freeze       1  0.83 s  64.0 MiB
+
   1:30.00             trigger      2                    preemption
   1:30.40             pack         2  0.30 s
   1:30.41             commit       2  0.01 s  13.0 MiB
@@ -258,7 +266,7 @@ mod tests {
   1:32.90             restore      2  0.20 s  64.0 MiB
   1:33.31             resume          0.61 s            ports 8888:40123
 ";
-        let seen = render(&story(), Style::plain());
+        let seen = render(&story(), 0, Style::plain());
         assert_eq!(seen, golden.trim_start_matches('\n'), "\n{seen}");
     }
 
@@ -282,8 +290,8 @@ mod tests {
         events.push(Event { restart_count: 2, ..event(Step::Resume, 99_000) });
         let totals = Totals::of(&events);
         assert_eq!((totals.cold_starts, totals.away_s.len()), (1, 0));
-        assert!(render(&events, Style::plain()).contains("start           "), "it is shown");
-        assert!(render(&events, Style::plain()).contains("started anew from its script"));
+        assert!(render(&events, 0, Style::plain()).contains("start           "), "it is shown");
+        assert!(render(&events, 0, Style::plain()).contains("started anew from its script"));
     }
 
     #[test]
@@ -308,7 +316,7 @@ mod tests {
         ) {
             let hostile = Event { at_unix_ms, restart_count, node, message, seconds, bytes, ..event(Step::Failure, 0) };
             let events = [event(Step::Start, 0), hostile.clone(), hostile];
-            let seen = render(&events, Style::plain());
+            let seen = render(&events, 0, Style::plain());
             prop_assert_eq!(seen.lines().count(), 4, "{}", seen);
             let acts = |c: &char| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{202e}').contains(c);
             prop_assert!(seen.chars().find(acts).is_none(), "{:?}", seen);

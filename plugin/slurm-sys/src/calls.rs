@@ -34,6 +34,7 @@ pub enum JobState {
 
 /// What Stasis asks of a job's record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Slurm's own flags, which do not exclude each other.
 pub struct Job {
     /// Job id.
     pub id: u32,
@@ -43,6 +44,8 @@ pub struct Job {
     pub state: JobState,
     /// The state as squeue writes it, such as `RUNNING` or `OUT_OF_MEMORY`.
     pub state_name: &'static str,
+    /// Whether it is held: it will not start until somebody releases it.
+    pub held: bool,
     /// Whether it is a batch job.
     pub is_batch: bool,
     /// Id of the array that the job is a task of, and its number there.
@@ -67,6 +70,8 @@ pub struct Job {
     pub excluded: String,
     /// Whether the job may be requeued at all.
     pub may_requeue: bool,
+    /// Whether Slurm holds the job because it was requeued more often than MaxBatchRequeue.
+    pub held_as_requeued_too_often: bool,
 }
 
 /// A running step.
@@ -151,12 +156,6 @@ impl Slurm {
         // SAFETY: slurm_init may be called once, before any other call; a null path means the default one.
         INIT.call_once(|| unsafe { ffi::slurm_init(ptr::null()) });
         Self(())
-    }
-
-    /// Version of the libslurm in use, a byte each for release, update and fix, as slurm.h numbers it.
-    pub fn api_version() -> u32 {
-        // SAFETY: reads a constant of the library.
-        unsafe { ffi::slurm_api_version() as u32 }
     }
 
     /// The record of one job.
@@ -313,6 +312,22 @@ impl Slurm {
         check(code, || format!("lift the start time of job {id}"))
     }
 
+    /// Lets a held job go (`scontrol release`). Only an administrator may release what Slurm holds.
+    ///
+    /// # Errors
+    /// When the job is not held, or slurmctld does not answer.
+    pub fn release(self, id: u32) -> Result<(), SlurmError> {
+        // SAFETY: as in `start_now`.
+        let code = unsafe {
+            let mut change: ffi::job_desc_msg_t = std::mem::zeroed();
+            ffi::slurm_init_job_desc_msg(&raw mut change);
+            change.job_id = id;
+            change.priority = ffi::INFINITE;
+            ffi::slurm_update_job(&raw mut change)
+        };
+        check(code, || format!("release job {id}"))
+    }
+
     /// Keeps a pending job off exactly these nodes.
     ///
     /// # Errors
@@ -428,6 +443,7 @@ fn job_of(record: &ffi::slurm_job_info_t) -> Job {
             _ => JobState::Ended,
         },
         state_name: state_name(record.job_state),
+        held: record.job_state & ffi::JOB_STATE_BASE == ffi::job_states_JOB_PENDING && record.priority == 0,
         is_batch: record.batch_flag != 0,
         array_task: (record.array_job_id != 0 && record.array_task_id != ffi::NO_VAL)
             .then_some((record.array_job_id, record.array_task_id)),
@@ -441,5 +457,6 @@ fn job_of(record: &ffi::slurm_job_info_t) -> Job {
         name: text(record.name),
         excluded: text(record.exc_nodes),
         may_requeue: record.requeue != 0,
+        held_as_requeued_too_often: record.state_reason == ffi::job_state_reason_WAIT_MAX_REQUEUE,
     }
 }

@@ -61,8 +61,10 @@ pub struct NodeFacts {
 pub struct Plugin {
     /// The file.
     pub entry: Entry,
-    /// The Slurm version that it was built for.
+    /// The Slurm version that it was built for, as slurm.h numbers it.
     pub built_for: Result<u32, String>,
+    /// The version of the Slurm that is here.
+    pub here: Option<u32>,
 }
 
 /// A program and what it says of its version.
@@ -129,13 +131,17 @@ fn plugin(path: &Path, plugin_dir: Option<&str>) -> Plugin {
         plugin_dir.unwrap_or(PLUGIN_FOLDERS).split(':').map(|folder| Path::new(folder).join(path));
     let first = folders.clone().next().unwrap_or_else(|| path.into());
     let file = folders.find(|file| file.exists()).unwrap_or(first);
-    Plugin { entry: probe::entry(&file), built_for: probe::plugin_version(&file) }
+    // Ours may be anywhere; Slurm's own are in its folder.
+    let beside = |folder: &str| probe::neighbours_version(&Path::new(folder).join("spank_stasis.so"));
+    let here = plugin_dir.unwrap_or(PLUGIN_FOLDERS).split(':').find_map(beside);
+    Plugin { entry: probe::entry(&file), built_for: probe::plugin_version(&file), here }
 }
 
 fn program(path: &Path) -> Program {
     let version = probe::run(path, &["--version"], PATIENCE).and_then(|run| {
-        let first = run.output.lines().next().map(str::to_owned);
-        first.filter(|_| run.success).ok_or_else(|| "--version says nothing".into())
+        let first = run.output.lines().next().unwrap_or_default().to_owned();
+        // pasta says nothing into a pipe: it ends without writing out what it has buffered.
+        if run.success { Ok(first) } else { Err(format!("{} --version fails", path.display())) }
     });
     Program { entry: probe::entry(path), version }
 }
@@ -191,6 +197,7 @@ impl NodeFacts {
             plugin: Some(Plugin {
                 entry: entry("/usr/lib/slurm/spank_stasis.so", 0o755, Kind::File),
                 built_for: Ok(0x18_0b_05),
+                here: Some(0x18_0b_05),
             }),
             programs: ["stasis-shepherd", "stasis-reaper"]
                 .map(|name| entry(&format!("/usr/libexec/stasis/{name}"), 0o755, Kind::File))

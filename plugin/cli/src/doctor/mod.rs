@@ -111,7 +111,7 @@ pub fn examine(config: Option<&Path>, store: Option<&Path>, parts: Parts) -> Rep
     let facts = facts::gather(config, store, plugin_dir);
     let mut findings = Vec::new();
     if parts.node {
-        findings.extend(node::judge(&facts, slurm.as_ref().ok()));
+        findings.extend(node::judge(&facts));
     }
     if parts.site {
         findings.extend(site::judge(slurm.as_ref(), facts.config.as_ref().ok().map(|found| &found.config)));
@@ -139,7 +139,7 @@ impl Report {
             let findings: Vec<&Finding> =
                 self.findings.iter().filter(|finding| finding.part == part).collect();
             if !findings.is_empty() {
-                out.push_str(&format!("{}\n{}\n", style.mark(Tone::Strong, &title), table(&findings, style)));
+                out = out + &style.mark(Tone::Strong, &title) + "\n" + &table(&findings, style) + "\n";
             }
         }
         out + &self.sum(style)

@@ -2,7 +2,6 @@
 
 use super::facts::{Criu, NodeFacts, Program};
 use super::probe::{Entry, Folder, Kind, Meta, Unseen};
-use super::slurm_facts::SlurmFacts;
 use super::{Finding, Findings};
 use crate::site::Source;
 use stasis_contract::format_bytes;
@@ -53,10 +52,10 @@ const CAPABILITIES: [(u32, &str); 6] = [
 const CAP_SYS_RESOURCE: u32 = 24;
 
 /// Judges the node.
-pub fn judge(facts: &NodeFacts, slurm: Option<&SlurmFacts>) -> Vec<Finding> {
+pub fn judge(facts: &NodeFacts) -> Vec<Finding> {
     let mut out = Findings::of("node");
     configuration(&mut out, facts);
-    plugin(&mut out, facts, slurm);
+    plugin(&mut out, facts);
     for entry in &facts.programs {
         let found =
             trusted_program(&mut out, "programs", entry, "install Stasis on this node (`make install`)");
@@ -80,7 +79,7 @@ pub fn judge(facts: &NodeFacts, slurm: Option<&SlurmFacts>) -> Vec<Finding> {
 fn configuration(out: &mut Findings, facts: &NodeFacts) {
     match &facts.config {
         Err(error) => {
-            out.fail("configuration", error, "correct it: the plugin reads it too, and refuses jobs")
+            out.fail("configuration", error, "correct it: the plugin reads it too, and refuses jobs");
         }
         Ok(found) if found.source == Source::Defaults => {
             let looked: Vec<String> = facts.looked.iter().map(|path| path.display().to_string()).collect();
@@ -95,7 +94,7 @@ fn configuration(out: &mut Findings, facts: &NodeFacts) {
     }
 }
 
-fn plugin(out: &mut Findings, facts: &NodeFacts, slurm: Option<&SlurmFacts>) {
+fn plugin(out: &mut Findings, facts: &NodeFacts) {
     let Some(plugin) = &facts.plugin else {
         return out.skip("plugin", "no plugstack.conf names it");
     };
@@ -108,16 +107,14 @@ fn plugin(out: &mut Findings, facts: &NodeFacts, slurm: Option<&SlurmFacts>) {
         Ok(built) => *built,
         Err(error) => return out.fail("plugin", format!("{path} {error}"), build),
     };
-    let running = slurm.map(|slurm| (slurm.library_version, slurm.version.as_str()));
-    match running {
+    match plugin.here {
         None => out.ok("plugin", format!("{path}, for Slurm {}", version_words(built))),
-        Some((library, _)) if built >> 8 == library >> 8 => {
+        Some(here) if built >> 8 == here >> 8 => {
             out.ok("plugin", format!("{path}, for Slurm {} as is here", version_words(built)));
         }
-        Some((library, _)) => {
-            let (built, library) = (version_words(built), version_words(library));
-            let message =
-                format!("{path} is for Slurm {built}, and here is {library}: Slurm does not load it");
+        Some(here) => {
+            let (built, here) = (version_words(built), version_words(here));
+            let message = format!("{path} is for Slurm {built}, and here is {here}: Slurm does not load it");
             out.fail("plugin", message, build);
         }
     }
@@ -172,7 +169,7 @@ fn key(out: &mut Findings, facts: &NodeFacts) {
     let make = format!("make one as root with `stasis keygen {path}`, once, and copy it to all nodes");
     match (&facts.fingerprint, &facts.key.meta) {
         (Some(Ok(fingerprint)), _) => {
-            out.ok("key", format!("{path}, fingerprint {fingerprint}: must be the same on all nodes"))
+            out.ok("key", format!("{path}, fingerprint {fingerprint}: must be the same on all nodes"));
         }
         (Some(Err(error)), _) => out.fail("key", error, make),
         (None, Err(Unseen::Missing)) => out.fail("key", format!("{path} is missing"), make),
@@ -294,7 +291,7 @@ fn criu(out: &mut Findings, criu: &Criu, root: bool) {
     match &criu.check {
         Some(Ok(())) => out.ok("criu check", "looks good"),
         Some(Err(error)) => {
-            out.fail("criu check", error, "run `criu check` as root; the kernel lacks what it names")
+            out.fail("criu check", error, "run `criu check` as root; the kernel lacks what it names");
         }
         None if root => {}
         None => out.skip("criu check", "only root can run it"),
@@ -329,6 +326,7 @@ fn pasta(out: &mut Findings, pasta: &Program, tun: &Entry) {
     let install = "install passt (Debian: apt install passt), or name it with pasta= in the configuration";
     if trusted_program(out, "pasta", &pasta.entry, install) {
         match &pasta.version {
+            Ok(version) if version.is_empty() => out.ok("pasta", pasta.entry.path.display().to_string()),
             Ok(version) => out.ok("pasta", format!("{}, {version}", pasta.entry.path.display())),
             Err(error) => out.fail("pasta", error, install),
         }
@@ -419,7 +417,7 @@ mod tests {
     fn verdict(change: impl FnOnce(&mut NodeFacts), check: &str) -> (Verdict, String) {
         let mut facts = NodeFacts::healthy();
         change(&mut facts);
-        let findings = judge(&facts, Some(&SlurmFacts::healthy()));
+        let findings = judge(&facts);
         let worst = findings.iter().filter(|finding| finding.check == check).max_by_key(|finding| {
             [Verdict::Skip, Verdict::Ok, Verdict::Warn, Verdict::Fail]
                 .iter()
@@ -439,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_healthy_node_has_nothing_to_say() {
-        let findings = judge(&NodeFacts::healthy(), Some(&SlurmFacts::healthy()));
+        let findings = judge(&NodeFacts::healthy());
         let odd: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict != Verdict::Ok).collect();
         assert!(odd.is_empty(), "{odd:#?}");
         assert!(findings.len() > 15);

@@ -18,6 +18,11 @@ const OUTPUT_BYTES_MAX: u64 = 1 << 20;
 const PROGRAM_FOLDERS: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// What names of plugins start with that every Slurm brings itself.
+const SLURMS_OWN: [&str; 4] = ["auth_", "cred_", "preempt_", "proctrack_"];
+/// How many of them are looked at.
+const NEIGHBOURS_MAX: usize = 4;
+
 /// How a program went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
@@ -150,7 +155,7 @@ pub fn folder(path: &Path) -> Folder {
     Folder {
         entry: entry(path),
         file_system: file_system(&mounts, &real),
-        free_bytes: space.map(|space| space.blocks_available() as u64 * space.fragment_size() as u64),
+        free_bytes: space.map(|space| space.blocks_available().saturating_mul(space.fragment_size())),
         unwritable: access(path, AccessFlags::W_OK | AccessFlags::X_OK)
             .err()
             .map(|errno| errno.desc().to_lowercase()),
@@ -195,6 +200,21 @@ fn version_symbol(bytes: &[u8]) -> Option<u32> {
     let section = file.section_by_index(symbol.section_index()?).ok()?;
     let value = section.data_range(symbol.address(), 4).ok()??;
     Some(u32::from_le_bytes(value.try_into().ok()?))
+}
+
+/// The Slurm version that the plugins beside ours are for, which is that of the Slurm that loads them all.
+pub fn neighbours_version(plugin: &Path) -> Option<u32> {
+    let entries = fs::read_dir(plugin.parent()?).ok()?.flatten().map(|entry| entry.path());
+    let mut neighbours: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|extension| extension == "so") && path != plugin)
+        .filter(|path| SLURMS_OWN.iter().any(|start| name_of(path).starts_with(start)))
+        .collect();
+    neighbours.sort();
+    neighbours.iter().take(NEIGHBOURS_MAX).find_map(|path| plugin_version(path).ok())
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The kernel's configuration, where it can be read.

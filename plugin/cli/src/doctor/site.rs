@@ -121,7 +121,7 @@ fn grace(out: &mut Findings, slurm: &SlurmFacts) {
                 format!("{message}: its preempted jobs are killed at once, and return with their last image by request or interval"),
                 remedy,
             ),
-            ..GRACE_SHORT_S => out.warn(
+            1..GRACE_SHORT_S => out.warn(
                 "grace time",
                 format!("{message}: enough for about {} of memory", format_bytes(room as u64)),
                 remedy,

@@ -4,7 +4,7 @@
 use super::probe;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
-use slurm_sys::{Partition, PreemptMode, Slurm};
+use slurm_sys::{Partition, PreemptMode};
 use std::time::Duration;
 
 /// Longer than MessageTimeout with its retries on most sites.
@@ -44,8 +44,6 @@ pub struct SlurmFacts {
     pub cluster: String,
     /// Version of slurmctld.
     pub version: String,
-    /// Version of the libslurm that this program uses, as slurm.h numbers it.
-    pub library_version: u32,
     /// PreemptType.
     pub preempt_type: String,
     /// PreemptParameters.
@@ -83,7 +81,6 @@ pub fn gather() -> Result<SlurmFacts> {
     let site = slurm.site()?;
     let partitions = slurm.partitions()?;
     Ok(SlurmFacts {
-        library_version: Slurm::api_version(),
         partitions: partitions.into_iter().map(|partition| of(partition, site.preempt_mode)).collect(),
         cluster: site.cluster,
         version: site.version,
@@ -140,7 +137,6 @@ impl SlurmFacts {
         Self {
             cluster: "cli".into(),
             version: "24.11.5".into(),
-            library_version: 0x18_0b_05,
             preempt_type: "preempt/partition_prio".into(),
             preempt_parameters: "send_user_signal".into(),
             scheduler_parameters: "bf_interval=2".into(),
