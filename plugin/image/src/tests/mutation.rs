@@ -161,6 +161,27 @@ fn a_manifest_without_end_does_not_fill_the_memory() {
 }
 
 #[test]
+fn even_an_authentic_manifest_cannot_name_what_is_not_in_its_folder() {
+    let world = World::new();
+    let manifest =
+        world.commit(1, &[("a", Compression::Lz4, b"a"), ("b", Compression::Lz4, b"b")]).manifest().clone();
+    for names in [["a", "../b"], ["/etc/passwd", "b"], ["a", "a"], ["b", "a"], ["", "b"], ["a", "manifest"]] {
+        let mut changed = manifest.clone();
+        for (file, name) in changed.files.iter_mut().zip(names) {
+            file.name = name.into();
+        }
+        write(world.path(1, "manifest"), crate::seal::write(&changed, &world.key)).unwrap();
+        let refusal = world.open(1).unwrap_err();
+        assert!(
+            matches!(&refusal, Refusal::Malformed(text) if text.contains("not plain, sorted")),
+            "{refusal}"
+        );
+    }
+    write(world.path(1, "manifest"), crate::seal::write(&manifest, &world.key)).unwrap();
+    world.read(1).unwrap();
+}
+
+#[test]
 fn chunks_and_files_cannot_change_places() {
     let world = World::new();
     let (one, two) = (noise(BIG), noise(BIG + 1)[1..].to_vec());
