@@ -16,7 +16,7 @@ fn main() {
         .header("wrapper.h")
         .allowlist_function(FUNCTIONS)
         .allowlist_type("job_states|job_state_reason")
-        .allowlist_var("SLURM_(VERSION_NUMBER|BATCH_SCRIPT|EXTERN_CONT|INTERACTIVE_STEP)|JOB_STATE_BASE|PREEMPT_MODE_(SUSPEND|REQUEUE|CANCEL|GANG|WITHIN)|NO_VAL(16)?|INFINITE|STASIS_.*")
+        .allowlist_var("SLURM_(VERSION_NUMBER|BATCH_SCRIPT|EXTERN_CONT|INTERACTIVE_STEP)|JOB_STATE_BASE|PREEMPT_MODE_(SUSPEND|REQUEUE|CANCEL|GANG|WITHIN)|NO_VAL(16)?|STASIS_.*")
         .derive_default(true)
         .layout_tests(false)
         .generate()

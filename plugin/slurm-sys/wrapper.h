@@ -6,3 +6,4 @@ static const uint32_t STASIS_SHOW_ALL = SHOW_ALL;
 static const uint32_t STASIS_KILL_JOB_BATCH = KILL_JOB_BATCH;
 static const uint32_t STASIS_JOB_COMPLETING = JOB_COMPLETING;
 static const uint32_t STASIS_JOB_REQUEUED = JOB_REQUEUE;
+static const uint32_t STASIS_INFINITE = INFINITE;

@@ -58,5 +58,10 @@ fn release(slurm: Slurm, job: &Job, not_on: &[String]) -> Result<(), SlurmError>
         let nodes: Vec<&str> = before.into_iter().chain(not_on.iter().map(String::as_str)).collect();
         slurm.exclude_nodes(job.id, &nodes.join(","))?;
     }
+    // A job that ends in its grace time counts to slurmctld as one that could not be launched, and after
+    // MaxBatchRequeue of them (5) it is held. This one was saved each time; the count begins anew.
+    if job.held_as_requeued_too_often {
+        slurm.release(job.id)?;
+    }
     slurm.start_now(job.id)
 }

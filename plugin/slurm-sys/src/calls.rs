@@ -322,7 +322,7 @@ impl Slurm {
             let mut change: ffi::job_desc_msg_t = std::mem::zeroed();
             ffi::slurm_init_job_desc_msg(&raw mut change);
             change.job_id = id;
-            change.priority = ffi::INFINITE;
+            change.priority = ffi::STASIS_INFINITE;
             ffi::slurm_update_job(&raw mut change)
         };
         check(code, || format!("release job {id}"))
