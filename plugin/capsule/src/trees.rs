@@ -69,10 +69,16 @@ pub fn unpack(
     let mut command = in_folder(capsule, user, folder, UNPACK);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(io_error(folder))?;
     let mut input = child.stdin.take().expect("stdin is piped");
-    let copied = io::copy(source, &mut input).map_err(io_error(folder));
+    let copied = io::copy(source, &mut input);
     drop(input);
-    finish(child, folder)?;
-    copied
+    let finished = finish(child, folder);
+    // tar complains of an archive that ends early, and stops reading one that is none: the source's own failure is
+    // the cause then, a pipe that broke is the consequence.
+    match copied {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(io_error(folder)(source)),
+        Ok(bytes) => finished.map(|()| bytes),
+        Err(source) => finished.and_then(|()| Err(io_error(folder)(source))),
+    }
 }
 
 /// A shell script in the folder `$1`.

@@ -9,7 +9,7 @@ use stasis_capsule::criu::{Criu, InheritedPipe};
 use stasis_capsule::network::Network;
 use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, Identity, TreeSpec, cpu, trees};
 use stasis_contract::{Event, Manifest, Step};
-use stasis_image::{Candidate, Expected, ExtractError, VerifiedManifest};
+use stasis_image::{Candidate, Expected, ExtractError, Refusal, VerifiedManifest};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -44,6 +44,20 @@ pub struct Attempt {
 enum Trouble {
     Image(anyhow::Error),
     Node(anyhow::Error),
+}
+
+/// What fails is the node's fault, unless the image was refused while it was read.
+impl<E: Into<anyhow::Error>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let refused = |cause: &(dyn std::error::Error + 'static)| {
+            let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            cause.is::<Refusal>()
+                || matches!(cause.downcast_ref(), Some(ExtractError::Refused(_)))
+                || matches!(inner, Some(inner) if inner.is::<Refusal>())
+        };
+        if error.chain().any(refused) { Self::Image(error) } else { Self::Node(error) }
+    }
 }
 
 /// Tries the job's images, the newest first.
@@ -99,7 +113,7 @@ fn one(shepherd: &Shepherd, candidate: &Candidate) -> Result<Session, Trouble> {
         ..shepherd.journal.event(Step::Verify)
     });
     let started = Instant::now();
-    let session = revive(shepherd, &verified, &folder).map_err(Trouble::Node)?;
+    let session = revive(shepherd, &verified, &folder)?;
     shepherd.journal.write(&Event {
         image,
         bytes: Some(verified.manifest().session.resident_bytes),
@@ -128,11 +142,8 @@ fn unpack(shepherd: &Shepherd, verified: &VerifiedManifest) -> Result<PathBuf, T
     let folder =
         shepherd.folders.fresh_images().context("no place to unpack the image").map_err(Trouble::Node)?;
     let names = verified.manifest().files.iter().map(|file| file.name.as_str());
-    match verified.extract_into(&folder, names.filter(|name| !is_tree(verified.manifest(), name))) {
-        Ok(_) => Ok(folder),
-        Err(ExtractError::Refused(refusal)) => Err(Trouble::Image(refusal.into())),
-        Err(error) => Err(Trouble::Node(error.into())),
-    }
+    verified.extract_into(&folder, names.filter(|name| !is_tree(verified.manifest(), name)))?;
+    Ok(folder)
 }
 
 fn is_tree(manifest: &Manifest, name: &str) -> bool {
@@ -149,7 +160,7 @@ fn check_cpu(manifest: &Manifest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn revive(shepherd: &Shepherd, verified: &VerifiedManifest, folder: &Path) -> anyhow::Result<Session> {
+fn revive(shepherd: &Shepherd, verified: &VerifiedManifest, folder: &Path) -> Result<Session, Trouble> {
     let handover = &shepherd.handover;
     let state = &verified.manifest().session;
     let private = state.trees.iter().map(|tree| tree.mount_point.clone()).collect::<Vec<_>>();
@@ -217,6 +228,18 @@ fn spare_pids(pids: &[i32]) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use stasis_capsule::trees::TreeError;
+
+    #[test]
+    fn a_refusal_is_blamed_on_the_image_however_deep_it_lies() {
+        let torn = || std::io::Error::other(Refusal::Torn);
+        let tree = TreeError::Io { folder: "/tmp".into(), source: torn() };
+        assert!(matches!(Trouble::from(tree), Trouble::Image(_)));
+        assert!(matches!(Trouble::from(Refusal::Torn), Trouble::Image(_)));
+        assert!(matches!(Trouble::from(ExtractError::Refused(Refusal::Torn)), Trouble::Image(_)));
+        let full = TreeError::Io { folder: "/tmp".into(), source: std::io::ErrorKind::StorageFull.into() };
+        assert!(matches!(Trouble::from(full), Trouble::Node(_)));
+    }
 
     #[test]
     fn spare_pids_avoid_those_of_the_session() {
