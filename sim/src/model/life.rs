@@ -90,7 +90,7 @@ impl World<'_> {
         let due_ns = live.next_in_plan_ns();
         if due_ns == live.next_edge_ns() {
             self.browser_edge(slot);
-        } else if live.computing || live.cell as usize >= live.plan.busy.len() {
+        } else if live.computing || !live.has_cell() {
             self.ends(slot);
             return true;
         } else {
@@ -362,6 +362,7 @@ impl World<'_> {
             live.wanted = None;
             live.computing = true;
             live.edge = u32::MAX;
+            live.shift_ns = live.shift_ns.max(now_ns.saturating_sub(live.plan.end_ns));
             self.replan(slot);
             return;
         }

@@ -4,10 +4,12 @@
 use crate::engine::store::Flow;
 use stasis_contract::Trigger;
 use stasis_policy::placement::{Market, Size};
-use stasis_workloads::Session;
+use stasis_workloads::{Interval, Session};
 
 /// No time: later than any event.
 pub const NEVER: u64 = u64::MAX;
+
+const NO_CELL: Interval = Interval { start_ns: NEVER, end_ns: NEVER };
 
 /// Why a dump is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,8 @@ pub enum Wait {
 #[repr(C, align(64))] // in this order, on whole cache lines
 #[allow(clippy::struct_excessive_bools, reason = "independent facts about one session, not a state machine")]
 pub struct Live {
+    /// First, because its tag also says whether a slot is taken.
+    pub image: Option<Image>,
     pub phase: Phase,
     /// A cell is running or should be.
     pub computing: bool,
@@ -140,7 +144,9 @@ pub struct Live {
     pub unsaved_cells_ns: u64,
     pub kernel_idle_since_ns: u64,
     pub away_since_ns: u64,
-    /// Next or running cell.
+    /// The next or running cell of the plan; starts never if there is none.
+    current: Interval,
+    /// Its number.
     pub cell: u32,
     /// Next edge of a connection: twice its index, plus one for its end.
     pub edge: u32,
@@ -148,7 +154,6 @@ pub struct Live {
     /// When the machine will be gone, and why, once that is announced.
     pub notice: Option<(u64, Trigger)>,
     pub wanted: Option<(u64, Wait)>,
-    pub image: Option<Image>,
     pub flow: Option<Flow>,
     pub asked_at_ns: u64,
     pub idle_uniform: f64,
@@ -170,6 +175,7 @@ impl Live {
     pub fn new(plan: Session, wake_gen: u32, machine_gen: u32) -> Self {
         let now_ns = plan.submit_ns;
         Self {
+            current: plan.busy.first().copied().unwrap_or(NO_CELL),
             phase: Phase::Waiting,
             computing: false,
             connected: false,
@@ -219,7 +225,7 @@ impl Live {
             let abandoned = matches!(self.phase, Phase::Suspended | Phase::Off) && edge_ns == NEVER;
             return if abandoned { self.plan.end_ns } else { edge_ns };
         }
-        let cell_ns = self.plan.busy.get(self.cell as usize).map_or(self.plan.end_ns, |cell| cell.start_ns);
+        let cell_ns = if self.has_cell() { self.current.start_ns } else { self.plan.end_ns };
         edge_ns.min(cell_ns)
     }
 
@@ -238,9 +244,14 @@ impl Live {
         };
     }
 
+    /// True if there is a cell left to compute.
+    pub fn has_cell(&self) -> bool {
+        self.current.start_ns != NEVER
+    }
+
     /// How long the current cell computes.
     pub fn cell_length_ns(&self) -> u64 {
-        self.plan.busy.get(self.cell as usize).map_or(0, stasis_workloads::Interval::length_ns)
+        self.current.length_ns()
     }
 
     /// Memory held now, in bytes. Looked up only when the plan passes a step, as every decision asks.
@@ -280,11 +291,9 @@ impl Live {
         let saved_ns =
             self.image.filter(|image| image.cell == self.cell).map_or(0, |image| image.cell_done_ns);
         self.unsaved_cells_ns += self.cell_length_ns().saturating_sub(saved_ns);
-        if let Some(cell) = self.plan.busy.get(self.cell as usize) {
-            self.shift_ns = now_ns.saturating_sub(cell.end_ns);
-            self.resident_until_ns = 0;
-        }
+        self.shift_ns = now_ns.saturating_sub(self.current.end_ns);
         self.cell += 1;
+        self.current = self.plan.busy.get(self.cell as usize).copied().unwrap_or(NO_CELL);
         self.cell_done_ns = 0;
         self.computing = false;
         self.kernel_idle_since_ns = now_ns;

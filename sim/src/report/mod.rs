@@ -54,7 +54,12 @@ pub fn page(results: &[Saved]) -> Result<String, ReportError> {
         escape(&first.scenario.description)
     );
     let _ = write!(page, "{}", headline(results, &labels));
-    let _ = write!(page, "<h2>Figures</h2>{}", table(results, &labels));
+    let _ = write!(
+        page,
+        "<h2>Figures</h2><p>Means; p50 and p99 are waits after coming back; cut cells and killed sessions \
+         are per thousand sessions.</p>{}",
+        table(results, &labels)
+    );
     if results.len() > 1 {
         section(
             &mut page,
@@ -160,9 +165,9 @@ const COLUMNS: [(&str, &str, usize); 8] = [
     ("money", "money", 0),
     ("saved_factor", "saved ×", 2),
     ("money_over_bound", "over bound ×", 2),
-    ("resume_wait_p50_s", "resume p50 s", 1),
-    ("resume_wait_p99_s", "resume p99 s", 1),
-    ("interrupted_cells_per_1000_sessions", "cells cut /1000", 1),
+    ("resume_wait_p50_s", "p50 s", 1),
+    ("resume_wait_p99_s", "p99 s", 1),
+    ("interrupted_cells_per_1000_sessions", "cut /1000", 1),
     ("lost_busy_s", "lost busy s", 0),
     ("killed_per_1000_sessions", "killed /1000", 1),
 ];

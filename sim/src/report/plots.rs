@@ -132,10 +132,17 @@ fn axes(
         .axis_style(INK)
         .x_desc(x)
         .y_desc(y)
+        .x_label_formatter(&|value| plain(*value))
+        .y_label_formatter(&|value| plain(*value))
         .label_style(("sans-serif", 13).into_font().color(&INK))
         .axis_desc_style(("sans-serif", 14).into_font().color(&INK))
         .draw()?;
     Ok(())
+}
+
+/// A number without a tail of zeros.
+fn plain(value: f64) -> String {
+    if value.fract().abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
 /// One bar per result, stacked by cause.
@@ -173,9 +180,12 @@ pub fn costs(results: &[Saved], labels: &[String]) -> Result<String, ReportError
 
 /// Distribution of waits after coming back, on a logarithmic axis.
 pub fn waits(results: &[Saved], labels: &[String]) -> Result<String, ReportError> {
-    let shown: Vec<usize> = (0..results.len())
+    let mut shown: Vec<usize> = (0..results.len())
         .filter(|&i| results[i].waits.get("resume").is_some_and(|wait| wait.summary.count > 0))
         .collect();
+    // No more lines than colours: those that cost least with waiting priced in.
+    shown.sort_by(|&a, &b| super::felt(&results[a]).total_cmp(&super::felt(&results[b])));
+    shown.truncate(COLOURS.len());
     let rows = shown.len().div_ceil(2) as u32;
     svg("What people wait", (WIDE.0, WIDE.1 + 18 * rows), |area| {
         let (plot, legend) = area.split_vertically(WIDE.1);
@@ -198,9 +208,9 @@ pub fn waits(results: &[Saved], labels: &[String]) -> Result<String, ReportError
         for (place, &index) in shown.iter().enumerate() {
             let shares = &results[index].waits["resume"].shares;
             let line = points_s().into_iter().zip(shares.iter().copied());
-            chart.draw_series(LineSeries::new(line, colour(index).stroke_width(2)))?;
+            chart.draw_series(LineSeries::new(line, colour(place).stroke_width(2)))?;
             let at = (70 + place as i32 % 2 * 410, place as i32 / 2 * 18);
-            legend.draw(&Rectangle::new([at, (at.0 + 12, at.1 + 12)], colour(index).filled()))?;
+            legend.draw(&Rectangle::new([at, (at.0 + 12, at.1 + 12)], colour(place).filled()))?;
             let ink = ("sans-serif", 13).into_font().color(&RGBColor(29, 37, 48));
             legend.draw(&Text::new(clip(&labels[index], 55), (at.0 + 18, at.1), ink))?;
         }
