@@ -1,6 +1,6 @@
 //! `compare`: two scenarios under the same randomness, and whether their difference is real.
 
-use super::{Replications, number, print, progress, scenario, show, table, watch};
+use super::{Replications, print, progress, scenario, show, table, watch};
 use anyhow::ensure;
 use serde::Serialize;
 use stasis_sim::model::metrics::Metrics;
@@ -69,7 +69,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     print(&format!(
         "{shown}\n{} replications in pairs, seed {}; * the 95 % interval of the difference leaves out 0\n{}",
-        number(runs_a.len() as f64),
+        runs_a.len(),
         a.scenario.seed,
         if runs_a.len() < 2 { "one replication has no interval: use --replications\n" } else { "" }
     ))?;
