@@ -19,7 +19,7 @@ Examples:
   stasis checkpoint 4711             save it now; it keeps running
   stasis rm 4711 --older-than 2d     remove images that are two days old
   stasis doctor                      what this node and site lack, and what to do about it
-  stasis list --json | jq '.sessions[] | select(.state == \"RUNNING\") | .job_id'
+  stasis list --json | jq '.sessions[] | select(.images == 0) | .job_id'
 
 Exit codes:
   0    done; `checkpoint`: an image was committed; `doctor`: nothing failed
@@ -32,14 +32,18 @@ Environment:
   STASIS_CONFIG   as --config
   STASIS_STORE    as --store
   SLURM_CONF      Slurm's configuration, as for all of Slurm's commands
-  NO_COLOR        if set and not empty, no colours; there are none either where output is no terminal
+  NO_COLOR        if set and not empty: no colours (nor are there in a pipe)
 
 Files:
-  plugstack.conf                       its line for spank_stasis.so holds the site's configuration, or names the
-                                       file that does: config=/etc/stasis/stasis.toml
-  /etc/stasis/key                      the site's key; readable by root alone
-  STORE/UID/CLUSTER/JOB/NUMBER/        an image
-  STORE/UID/CLUSTER/JOB/events.jsonl   what happened to a session, one JSON object a line";
+  plugstack.conf
+      Its line for spank_stasis.so holds the site's configuration, or names
+      the file that does: config=/etc/stasis/stasis.toml
+  /etc/stasis/key
+      The site's key; readable by root alone.
+  STORE/UID/CLUSTER/JOB/NUMBER/
+      An image.
+  STORE/UID/CLUSTER/JOB/events.jsonl
+      What happened to a session, one JSON object a line.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -279,6 +283,12 @@ mod tests {
             assert!(help.contains(part), "{part}");
         }
         assert!(!help.contains("slurm-facts"));
+    }
+
+    #[test]
+    fn what_is_laid_out_by_hand_fits_a_terminal() {
+        let long = AFTER.lines().find(|line| line.chars().count() > 79);
+        assert_eq!(long, None);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Request {
             if progress.is_final() {
                 break None;
             }
-            spinner.set_message(words(progress));
+            spinner.set_message(words(progress, &self.job));
             if interrupted.load(Ordering::Relaxed) {
                 break Some(Stopped::Interrupted);
             }
@@ -216,13 +216,31 @@ fn spinner() -> ProgressBar {
     spinner
 }
 
-fn words(progress: &Progress) -> String {
-    match progress {
-        Progress::Saving { image, step: Step::Trigger } => format!("image {image}: dumping memory"),
-        Progress::Saving { image, step: Step::Pack } => format!("image {image}: packed, committing"),
-        Progress::Saving { image, step } => format!("image {image}: {}", step_word(*step)),
-        _ => "asked; waiting for the session's shepherd".into(),
+fn words(progress: &Progress, job: &Job) -> String {
+    let Progress::Saving { image, step } = progress else {
+        return "asked; waiting for the session's shepherd".into();
+    };
+    let doing = match step {
+        Step::Trigger => "the session stands still while its memory is dumped",
+        Step::Dump | Step::Freeze => "the session runs again, and its image is written",
+        Step::Pack => "written, and made durable",
+        step => step_word(*step),
+    };
+    let bytes = staged_bytes(job, *image).map(|bytes| format!(", {}", format_bytes(bytes)));
+    format!("image {image}: {doing}{}", bytes.unwrap_or_default())
+}
+
+/// What the unfinished image takes by now. Only of one's own: root has no business in folders of users under its
+/// own name, and the number is not worth more.
+fn staged_bytes(job: &Job, image: u32) -> Option<u64> {
+    if job.uid() != Uid::effective().as_raw() {
+        return None;
     }
+    let name = format!(".tmp-{image}-");
+    let entries = std::fs::read_dir(job.path()).ok()?.flatten();
+    let staged = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&name));
+    let files = staged.filter_map(|entry| std::fs::read_dir(entry.path()).ok()).flatten().flatten();
+    Some(files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum())
 }
 
 impl Report {
@@ -332,6 +350,19 @@ mod tests {
         );
         let other = report(committed(Trigger::Preemption), None).render(Style::plain()).unwrap();
         assert!(other.ends_with("the session goes on from it.\n"), "{other}");
+    }
+
+    #[test]
+    fn the_bytes_of_an_unfinished_image_are_seen() {
+        let place = fixture::Place::new();
+        let job = place.job("cli", 7);
+        place.commit(&job, 1, Trigger::Request, 60, "n1");
+        for (folder, bytes) in [(".tmp-2-77-0", 300), (".tmp-22-77-0", 5_000)] {
+            std::fs::create_dir(job.path().join(folder)).unwrap();
+            std::fs::write(job.path().join(folder).join("pages-1.img"), vec![0; bytes]).unwrap();
+        }
+        let saving = Progress::Saving { image: 2, step: Step::Trigger };
+        assert!(words(&saving, &job).ends_with("while its memory is dumped, 300 B"));
     }
 
     #[test]

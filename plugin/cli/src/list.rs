@@ -182,7 +182,7 @@ fn table(rows: &[Row], now_unix_ms: u64, style: Style) -> String {
     if clusters {
         headings.insert(1, "CLUSTER");
     }
-    let mut table = style.table(&headings);
+    let mut table = style.table(&headings, 0);
     for row in rows {
         let mut cells = vec![
             style.cell(None, job_label(row)),

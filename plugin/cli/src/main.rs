@@ -23,10 +23,17 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            remark(&format!("{error:#}"));
+            remark(&words(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, without those that the error itself has told already.
+fn words(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |told, cause| {
+        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
+    })
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

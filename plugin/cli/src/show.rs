@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::find;
 use crate::list::{state_tone, trigger_words};
 use crate::slurm;
-use crate::text::{self, Style, Tone};
+use crate::text::{self, INDENT, Style, Tone};
 use crate::timeline::{self, Totals};
 use serde::Serialize;
 use stasis_contract::{Event, Step, Trigger, format_bytes};
@@ -225,7 +225,7 @@ fn head(session: &Session, style: Style) -> String {
 
 fn images(images: &[Image], now_unix_ms: u64, style: Style) -> String {
     let headings = [">IMAGE", "TAKEN", ">AGE", ">IN STORE", ">MEMORY", ">PROCESSES", ">RUN", "NODE", "WHY"];
-    let mut table = style.table(&headings);
+    let mut table = style.table(&headings, INDENT);
     for image in images {
         let Some(claims) = &image.claims else {
             let mut cells = vec![style.cell(None, image.number), style.cell(Some(Tone::Bad), "UNREADABLE")];
@@ -248,7 +248,7 @@ fn images(images: &[Image], now_unix_ms: u64, style: Style) -> String {
             style.cell(None, trigger_words(claims.trigger)),
         ]);
     }
-    text::lines(&table, 2)
+    text::lines(&table, INDENT)
 }
 
 #[cfg(test)]

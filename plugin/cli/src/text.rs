@@ -11,6 +11,8 @@ use std::io::IsTerminal;
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 /// More of one message than this is no message for a person.
 const MESSAGE_CHARS_MAX: usize = 2000;
+/// How far a table below a heading is indented.
+pub const INDENT: u16 = 2;
 /// Names longer than this are cut in tables.
 const NAME_CHARS_MAX: usize = 32;
 
@@ -140,12 +142,17 @@ impl Style {
         }
     }
 
-    /// A table without lines, with these headings. Those that begin with `>` are of columns of numbers.
-    pub fn table(self, headings: &[&str]) -> Table {
+    /// A table without lines, with these headings, which [`lines`] will indent. Headings that begin with `>` are of
+    /// columns of numbers.
+    pub fn table(self, headings: &[&str], indent: u16) -> Table {
         let mut table = Table::new();
         table.load_preset(comfy_table::presets::NOTHING);
         if self.terminal {
             table.set_content_arrangement(ContentArrangement::Dynamic);
+            // A line of the terminal's whole width and an indent would wrap, and look like an empty one.
+            if let Some(width) = table.width() {
+                table.set_width(width.saturating_sub(indent));
+            }
         }
         if self.colour {
             table.enforce_styling();
@@ -156,24 +163,25 @@ impl Style {
         table.set_header(plain.map(|heading| self.cell(Some(Tone::Strong), heading)));
         for (index, heading) in headings.iter().enumerate() {
             let Some(column) = table.column_mut(index) else { continue };
-            column.set_padding((0, 2));
+            let last = index + 1 == headings.len();
+            column.set_padding((0, if last { 0 } else { 2 }));
             if heading.starts_with('>') {
                 column.set_cell_alignment(CellAlignment::Right);
             }
             // The last column takes what is left, and wraps; the others are short and must not.
-            if index + 1 < headings.len() {
-                column.set_constraint(ColumnConstraint::ContentWidth);
+            column.set_constraint(if last {
+                ColumnConstraint::LowerBoundary(Width::Fixed(16))
             } else {
-                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(16)));
-            }
+                ColumnConstraint::ContentWidth
+            });
         }
         table
     }
 }
 
 /// The table's lines, indented, without spaces at their ends.
-pub fn lines(table: &Table, indent: usize) -> String {
-    let pad = " ".repeat(indent);
+pub fn lines(table: &Table, indent: u16) -> String {
+    let pad = " ".repeat(indent.into());
     let lines = table.lines().map(|line| format!("{pad}{}", line.trim_end()).trim_end().to_owned() + "\n");
     lines.collect()
 }
@@ -201,6 +209,26 @@ mod tests {
     fn colours_need_a_terminal() {
         assert_eq!(Style::plain().mark(Tone::Bad, "no"), "no");
         assert_eq!(Style { colour: true, terminal: true }.mark(Tone::Bad, "no"), "\u{1b}[31mno\u{1b}[0m");
+    }
+
+    /// What a terminal shows of a line: without escape sequences for colours.
+    fn shown(line: &str) -> String {
+        let mut parts = line.split('\u{1b}');
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| text + part.split_once('m').map_or("", |(_, rest)| rest))
+    }
+
+    #[test]
+    fn a_table_stays_within_the_terminal() {
+        let style = Style { colour: true, terminal: true };
+        let mut table = style.table(&[">N", "NOTE"], 4);
+        table.set_width(60 - 4);
+        table.add_row([style.cell(Some(Tone::Bad), 1), style.cell(Some(Tone::Bad), "words ".repeat(40))]);
+        let text = lines(&table, 4);
+        assert!(text.lines().count() > 4, "{text}");
+        for line in text.lines() {
+            assert!(shown(line).chars().count() <= 60, "{line:?}");
+        }
     }
 
     #[test]

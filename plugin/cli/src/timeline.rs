@@ -1,7 +1,7 @@
 //! The event log as a table that a person can read, and what it adds up to.
 
 use crate::list::trigger_words;
-use crate::text::{self, Style, Tone};
+use crate::text::{self, INDENT, Style, Tone};
 use serde::Serialize;
 use stasis_contract::{Event, Step, Trigger, format_bytes, format_seconds};
 
@@ -116,7 +116,8 @@ fn spread(seconds: &[f64]) -> String {
 /// The table of events without the first `skip`. Times count from the first one of all.
 pub fn render(events: &[Event], skip: usize, style: Style) -> String {
     let Some(first) = events.first() else { return String::new() };
-    let mut table = style.table(&[">AFTER", ">RUN", "NODE", "STEP", ">IMAGE", ">TOOK", ">BYTES", "NOTE"]);
+    let mut table =
+        style.table(&[">AFTER", ">RUN", "NODE", "STEP", ">IMAGE", ">TOOK", ">BYTES", "NOTE"], INDENT);
     let mut before: Option<&Event> = None;
     for event in events.iter().skip(skip) {
         if before.is_some() && event.step == Step::Trigger {
@@ -137,7 +138,7 @@ pub fn render(events: &[Event], skip: usize, style: Style) -> String {
         ]);
         before = Some(event);
     }
-    text::lines(&table, 2)
+    text::lines(&table, INDENT)
 }
 
 /// A number that a user's file claims may be anything.

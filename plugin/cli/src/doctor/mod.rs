@@ -8,7 +8,7 @@ pub mod probe;
 pub mod site;
 pub mod slurm_facts;
 
-use crate::text::{self, Style, Tone};
+use crate::text::{self, INDENT, Style, Tone};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use std::path::Path;
@@ -163,7 +163,7 @@ impl Report {
 }
 
 fn table(findings: &[&Finding], style: Style) -> String {
-    let mut table = style.table(&["", "", ""]);
+    let mut table = style.table(&["", "", ""], INDENT);
     for finding in findings {
         let (word, tone) = match finding.verdict {
             Verdict::Ok => ("ok", Tone::Good),
@@ -183,7 +183,7 @@ fn table(findings: &[&Finding], style: Style) -> String {
         ]);
     }
     // Without the line of the empty headings.
-    text::lines(&table, 2).split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default()
+    text::lines(&table, INDENT).split_once('\n').map(|(_, rows)| rows.to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
