@@ -13,12 +13,12 @@ no daemon behind it: it reads the store, and asks Slurm.";
 
 const AFTER: &str = "\
 Examples:
-  sbatch --stasis session.sh         start a session that outlives its node
-  stasis list                        your sessions and how old their newest images are
-  stasis show 4711                   images of job 4711, and what happened to it
-  stasis checkpoint 4711             save it now; it keeps running
-  stasis rm 4711 --older-than 2d     remove images that are two days old
-  stasis doctor                      what this node and site lack, and what to do about it
+  sbatch --stasis session.sh       start a session that outlives its node
+  stasis list                      your sessions, and how old their images are
+  stasis show 4711                 images of job 4711, what happened to it
+  stasis checkpoint 4711           save it now; it keeps running
+  stasis rm 4711 --older-than 2d   remove images that are two days old
+  stasis doctor                    what node and site lack, and what to do
   stasis list --json | jq '.sessions[] | select(.images == 0) | .job_id'
 
 Exit codes:
