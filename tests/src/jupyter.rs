@@ -69,8 +69,7 @@ impl Server {
     /// # Errors
     /// What went wrong.
     pub fn request(&self, method: &str, path: &str) -> Result<Value, String> {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().timeout_global(Some(REQUEST)).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(REQUEST)).build().into();
         let url = format!("http://{}/api/{path}", self.address);
         let authorization = format!("token {TOKEN}");
         let answer = match method {
@@ -262,7 +261,9 @@ impl Kernel {
         let content = &message["content"];
         match message["msg_type"].as_str().or(message["header"]["msg_type"].as_str()).unwrap_or_default() {
             "stream" => cell.text.push_str(content["text"].as_str().unwrap_or_default()),
-            "execute_result" => cell.text.push_str(content["data"]["text/plain"].as_str().unwrap_or_default()),
+            "execute_result" => {
+                cell.text.push_str(content["data"]["text/plain"].as_str().unwrap_or_default())
+            }
             "error" => panic!("the cell failed: {}", content["traceback"]),
             "status" => return Ok(content["execution_state"] == "idle"),
             _ => {}
@@ -286,7 +287,8 @@ impl Terminal {
         let deadline = Instant::now() + SOON;
         while !self.seen.contains(until) {
             let message = self.socket.read(deadline);
-            let message = message.unwrap_or_else(|error| panic!("no {until:?} but {error:?}: {:?}", self.seen));
+            let message =
+                message.unwrap_or_else(|error| panic!("no {until:?} but {error:?}: {:?}", self.seen));
             if message[0] == "stdout" {
                 self.seen.push_str(message[1].as_str().unwrap_or_default());
             }

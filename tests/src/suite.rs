@@ -162,7 +162,8 @@ fn key_file(suite: &str) -> Result<PathBuf, String> {
     random.map_err(|error| format!("cannot read random bytes: {error}"))?;
     let path = std::env::temp_dir().join(format!("{PREFIX}-{suite}-{}.key", std::process::id()));
     let text = blake3::Hash::from_bytes(key).to_hex();
-    std::fs::write(&path, text.as_bytes()).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    std::fs::write(&path, text.as_bytes())
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     Ok(path)
 }
 

@@ -126,7 +126,8 @@ fn everything(pair: &Pair<'_>) {
 
 /// The pid in what `echo pid=$$.` put on the screen, after the echo of what was typed.
 fn pid_in(screen: &str) -> Option<String> {
-    let digits = |rest: &str| rest.split('.').next().filter(|pid| pid.parse::<u32>().is_ok()).map(str::to_owned);
+    let digits =
+        |rest: &str| rest.split('.').next().filter(|pid| pid.parse::<u32>().is_ok()).map(str::to_owned);
     screen.split("pid=").find_map(digits)
 }
 
@@ -153,7 +154,8 @@ fn running_cell(pair: &Pair<'_>) {
     let mut kernel = server.connect(&id);
     kernel.finish(&mut cell, SOON);
     pair.cancel(high);
-    let numbers: Vec<u32> = cell.text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+    let numbers: Vec<u32> =
+        cell.text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
     assert_eq!(numbers.len(), cell.text.lines().count(), "whole lines: {}", cell.text);
     assert_counts(&numbers);
     assert_eq!(numbers.len(), 400, "the cell ran to its end");
@@ -162,13 +164,16 @@ fn running_cell(pair: &Pair<'_>) {
 fn three_times(pair: &Pair<'_>) {
     let (job, _, mut server) = begin(pair, "alice", &[]);
     let id = server.start_kernel();
-    server.connect(&id).run("import numpy, os, time; held = numpy.arange(7_000_000); pid = os.getpid(); moves = 0");
+    server
+        .connect(&id)
+        .run("import numpy, os, time; held = numpy.arange(7_000_000); pid = os.getpid(); moves = 0");
     for round in 1..=3 {
         let there = pair.move_away(job);
         server = server.moved_to(pair.node(&there).ip());
         server.wait_up();
         assert_eq!(server.kernels(), [id.as_str()]);
-        let check = "moves += 1; assert held.sum() == 24_499_996_500_000 and os.getpid() == pid; print(moves)";
+        let check =
+            "moves += 1; assert held.sum() == 24_499_996_500_000 and os.getpid() == pid; print(moves)";
         assert_eq!(server.connect(&id).run(check).trim(), round.to_string());
     }
     assert_eq!(pair.cluster.job(job).unwrap().restarts(), 3);

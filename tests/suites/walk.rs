@@ -10,13 +10,16 @@ use stasis_tests::{MOVE, Pair, SOON, Suite};
 fn main() -> ExitCode {
     Suite::new("walk")
         .test("a_preempted_session_comes_back_on_the_other_node", comes_back)
-        .test("the_output_file_is_whole_and_in_order_after_three_moves", three_moves)
+        .test("the_output_file_is_whole_and_in_order_after_six_moves", six_moves)
+        .test("preemption_in_the_first_second_loses_nothing_that_counts", first_second)
         .test("both_streams_keep_their_own_files", two_files)
         .test("files_and_processes_survive", files_and_processes)
         .test("a_checkpoint_on_request_leaves_the_session_running", on_request)
         .test("a_session_outlives_the_power_of_its_node", power_loss)
         .run()
 }
+
+const MOVES: usize = 6;
 
 fn comes_back(pair: &Pair<'_>) {
     let job = pair.submit("alice", &["--stasis"], COUNTER);
@@ -35,11 +38,12 @@ fn comes_back(pair: &Pair<'_>) {
     assert!(pair.events(job).iter().filter_map(|event| event.trigger).all(|by| by == Trigger::Preemption));
 }
 
-/// slurmstepd appends lines of its own to the file while the session is away.
-fn three_moves(pair: &Pair<'_>) {
+/// slurmstepd appends lines of its own to the file while the session is away. Slurm gives up on a batch job after five
+/// requeues, unless told otherwise (`MaxBatchRequeue`).
+fn six_moves(pair: &Pair<'_>) {
     let job = pair.submit("alice", &["--stasis"], COUNTER);
     pair.wait_output(job, "tick 20 ", SOON);
-    for _ in 0..3 {
+    for _ in 0..MOVES {
         pair.move_away(job);
         pair.wait_counting(job);
     }
@@ -47,12 +51,29 @@ fn three_moves(pair: &Pair<'_>) {
     let output = pair.output(job);
     assert_counts(&ticks(&output));
     assert_eq!(output.matches("began restarts=").count(), 1, "the script ran once");
-    assert_eq!(output.matches("stasis: checkpointed as image").count(), 3, "{output}");
-    assert_eq!(output.matches("stasis: restored on").count(), 3, "{output}");
+    assert_eq!(output.matches("stasis: checkpointed as image").count(), MOVES, "{output}");
+    assert_eq!(output.matches("stasis: restored on").count(), MOVES, "{output}");
     let foreign = |line: &&str| !line.starts_with("tick ") && !line.starts_with("began ");
     let foreign: Vec<&str> = output.lines().filter(foreign).collect();
     let known = |line: &&str| line.starts_with("stasis: ") || line.starts_with("slurmstepd-");
     assert!(foreign.iter().all(|line| known(line)), "whole lines, each of one writer: {foreign:#?}");
+}
+
+/// Too young to be saved when the signal comes: it is saved later in its grace time, or starts anew as plain Slurm
+/// would have it.
+fn first_second(pair: &Pair<'_>) {
+    let job = pair.submit("alice", &["--stasis"], COUNTER);
+    let node = pair.wait_running(job);
+    let high = pair.preempt(&node);
+    pair.cluster.wait_job(job, "back", MOVE, |job| job.state() == "RUNNING" && job.restarts() == 1).unwrap();
+    assert_eq!(pair.cluster.job_state(high).unwrap(), "RUNNING");
+    let again = pair.wait_output(job, "stasis: ", SOON);
+    pair.wait_counting(job);
+    let output = pair.output(job);
+    let began = output.rfind("began restarts=").expect("it ran");
+    assert_counts(&ticks(&output[began..]));
+    let restored = again.contains("restored on");
+    assert_eq!(output.matches("began restarts=").count(), if restored { 1 } else { 2 }, "{output}");
 }
 
 fn two_files(pair: &Pair<'_>) {
