@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -30,8 +29,6 @@ use crate::story::{Evidence, Options, Report, Story, boot};
 
 /// What a shell says of a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
-/// A child that the same Ctrl-C ended may be noticed before the signal is.
-const SIGNAL_PAUSE: Duration = Duration::from_millis(200);
 
 /// Preempt a Jupyter session on a real Slurm cluster, and see it come back on another node.
 ///
@@ -48,13 +45,15 @@ Examples:
   stasis-demo                        the whole of it, in about half a minute
   stasis-demo --size-mb 2000         a larger session: how much longer does it take?
   stasis-demo --keep                 leave it running, to open it in a browser and preempt it again
-  stasis-demo --json | jq .totals    for programs: what people read goes to standard error
+  stasis-demo --json                 for programs: what people read goes to standard error
+  stasis-demo --json 2>/dev/null | jq .result.totals
 
-It needs root, for the cluster's namespaces and cgroups, and Stasis built by the same cargo profile. `make demo`
-sees to both, and hands on DEMO_ARGS: make demo DEMO_ARGS='--size-mb 2000 --keep'
+It needs root, for the cluster's namespaces and cgroups, and Stasis built by the same cargo
+profile. `make demo` builds it, and hands on: make demo DEMO_ARGS='--size-mb 2000 --keep'
 
-Exit status: 0 if everything survived; 1 if anything did not, with the step, the job's output and its last
-events; 130 after Ctrl-C. In every case the cluster is taken down, unless --keep says not to."
+Exit status: 0 if everything survived; 1 if anything did not, with the step, the last events and
+the end of the job's output; 130 after Ctrl-C. The cluster is taken down in every case; --keep
+spares it unless Ctrl-C was pressed."
 )]
 struct Cli {
     /// Size of the array in MB; it is noise, so no compression makes the image smaller
@@ -124,8 +123,8 @@ fn run(cli: &Cli) -> Result<bool> {
             false
         }
     };
+    screen.line("");
     if good {
-        screen.line("");
         let how = console::Style::new().green().bold();
         screen.line(&screen.paint("Everything survived.", &how));
     }
@@ -193,7 +192,7 @@ fn testbed(artifacts: &Path) -> PathBuf {
 
 /// Tells a failure: the step and why, the job's output, the last events.
 fn fail(screen: &Screen, json: bool, error: &error::Error, evidence: &Evidence) {
-    screen.quote("The demonstration failed", &error.to_string());
+    screen.quote("The demonstration failed", &screen::wrap(&error.to_string(), screen::WIDTH).join("\n"));
     if !evidence.events.is_empty() {
         let lines: Vec<String> = evidence.events.iter().map(event_line).collect();
         screen.quote("The last events of the session", &lines.join("\n"));
@@ -237,15 +236,15 @@ impl Interrupt {
             if seen.swap(true, Ordering::SeqCst) {
                 return;
             }
+            let quiet = screen.hush();
             screen.still();
-            screen.line("");
-            screen.line("Interrupted: taking the cluster down.");
+            quiet("Interrupted: taking the cluster down.");
             // What is half made cannot be found yet: let it get up, which takes a second.
             let ours = *booted.lock().unwrap_or_else(PoisonError::into_inner);
             let code = match if ours { stasis_testbed::down(&name) } else { Ok(()) } {
                 Ok(()) => INTERRUPTED,
                 Err(error) => {
-                    screen.line(&format!("stasis-demo: {error}"));
+                    quiet(&format!("stasis-demo: {error}"));
                     1
                 }
             };
@@ -265,7 +264,6 @@ impl Interrupt {
 
     /// If there was an interrupt, leaves everything to it.
     fn wait_if_any(&self) {
-        std::thread::sleep(SIGNAL_PAUSE);
         while self.seen.load(Ordering::SeqCst) {
             std::thread::park();
         }

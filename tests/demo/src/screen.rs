@@ -5,6 +5,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use console::{Style, measure_text_width, style, truncate_str};
@@ -15,7 +16,9 @@ use stasis_contract::format_seconds;
 use crate::error::{Error, Result};
 
 /// Columns that a line has.
-const WIDTH: usize = 98;
+pub const WIDTH: usize = 98;
+/// A command that Ctrl-C ended, as it ends all in the foreground, may be noticed before the signal is.
+const SIGNAL_PAUSE: Duration = Duration::from_millis(200);
 /// How often the spinner turns.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -33,6 +36,7 @@ pub struct Screen {
     to_stderr: bool,
     terminal: bool,
     colour: bool,
+    hushed: AtomicBool,
     spinner: Mutex<Option<ProgressBar>>,
     done: Mutex<Vec<Done>>,
 }
@@ -44,11 +48,24 @@ impl Screen {
             if to_stderr { std::io::stderr().is_terminal() } else { std::io::stdout().is_terminal() };
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colour = terminal && !plain;
-        Self { to_stderr, terminal, colour, spinner: Mutex::default(), done: Mutex::default() }
+        let hushed = AtomicBool::new(false);
+        Self { to_stderr, terminal, colour, hushed, spinner: Mutex::default(), done: Mutex::default() }
     }
 
     /// Prints a line.
     pub fn line(&self, line: &str) {
+        if !self.hushed.load(Ordering::Relaxed) {
+            self.print(line);
+        }
+    }
+
+    /// From now on nothing is told of what is breaking off, but through what this returns.
+    pub fn hush(&self) -> impl Fn(&str) + '_ {
+        self.hushed.store(true, Ordering::Relaxed);
+        |line| self.print(line)
+    }
+
+    fn print(&self, line: &str) {
         // Nobody reads it any more if that fails, and the cluster has to be taken down all the same.
         let _ = if self.to_stderr {
             writeln!(std::io::stderr(), "{}", line.trim_end())
@@ -82,6 +99,7 @@ impl Screen {
                 Ok(value)
             }
             Err(source) => {
+                std::thread::sleep(SIGNAL_PAUSE);
                 self.tick(false, doing, &format_seconds(seconds));
                 Err(Error::Step { step: doing.to_owned(), source: Box::new(source) })
             }
@@ -123,7 +141,7 @@ impl Screen {
 
     /// Shows that something is going on.
     pub fn spin(&self, doing: &str) {
-        if !self.terminal {
+        if !self.terminal || self.hushed.load(Ordering::Relaxed) {
             return;
         }
         let target = if self.to_stderr { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::stdout() };
@@ -143,7 +161,7 @@ impl Screen {
         self.line(&style(title).bold().force_styling(self.colour).to_string());
         let shown = if text.trim().is_empty() { "(nothing)" } else { text.trim_end() };
         for line in shown.lines() {
-            self.line(&format!("  {}", truncate_str(line, WIDTH, "…")));
+            self.line(&format!("  {}", truncate_str(line, WIDTH, "…").trim_end()));
         }
     }
 }
@@ -153,7 +171,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Breaks text at spaces into lines of at most `width` columns, where that can be.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    text.lines().flat_map(|line| wrap_line(line, width)).collect()
+}
+
+fn wrap_line(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
@@ -176,6 +198,7 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("  kept apart", 40), ["  kept apart"]);
         assert_eq!(wrap("unbreakable", 4), ["unbreakable"]);
+        assert_eq!(wrap("one\ntwo three", 9), ["one", "two three"]);
     }
 
     #[test]

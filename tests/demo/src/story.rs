@@ -25,7 +25,7 @@ const SPARE_MB: u64 = 500;
 /// How far the loop counts before the preemption, and how much further after it.
 const TICKS: u32 = 20;
 /// Lines of the job's output that a failure shows.
-const OUTPUT_LINES: usize = 25;
+const OUTPUT_LINES: usize = 15;
 /// Events that a failure shows.
 const EVENTS: usize = 12;
 
@@ -156,7 +156,10 @@ impl<'a> Story<'a> {
         let Some(job) = self.job else { return Evidence::default() };
         let output = self.cluster.job_output(job).unwrap_or_else(|error| error.to_string());
         let lines: Vec<&str> = output.lines().collect();
-        let job_output = lines[lines.len().saturating_sub(OUTPUT_LINES)..].join("\n");
+        let (above, end) = lines.split_at(lines.len().saturating_sub(OUTPUT_LINES));
+        // What Stasis itself has said is shown wherever it stands.
+        let own = above.iter().filter(|line| line.starts_with("stasis: "));
+        let job_output = own.chain(end).copied().collect::<Vec<_>>().join("\n");
         let mut events = Walk::of(self.cluster, job).events();
         events.drain(..events.len().saturating_sub(EVENTS));
         Evidence { job_output, events }
@@ -170,6 +173,7 @@ impl<'a> Story<'a> {
         let address = (self.cluster.ip(&node)?, PORT);
         let server = screen.step("Jupyter is starting", |_| {
             let server = Session::reach(std::net::SocketAddrV4::new(address.0, address.1), token, PATIENCE)?;
+            Walk::of(self.cluster, job).require_protected()?;
             Ok((format!("Jupyter answers at http://{}", server.address), server))
         })?;
         let mut session = screen.step("opening two notebooks", |_| {
@@ -219,7 +223,7 @@ impl<'a> Story<'a> {
             let (job, at) = walk.preempt(from)?;
             Ok((format!("{command}: job {job}"), at))
         })?;
-        screen.step("Slurm decides to preempt", |screen| {
+        screen.step(&format!("{from}: saving the session"), |screen| {
             let commit = walk.until_saved(screen)?;
             let stored = format_bytes(commit.bytes.unwrap_or(0));
             Ok((format!("{from}: frozen, dumped and committed, {stored} in the store"), ()))

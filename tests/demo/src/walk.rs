@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const ASK_SLURM: Duration = Duration::from_secs(3);
 /// Bob's job.
 const URGENT: &str = "#!/bin/bash\nsleep 120\n";
+/// How the job's output begins to tell that there is no image.
+const NOT_SAVED: &str = "stasis: no checkpoint was taken";
 /// The uid of alice on the cluster, by which the store is divided.
 const ALICE: u32 = 2001;
 
@@ -40,6 +42,16 @@ impl<'a> Walk<'a> {
         // The last line may be half written just now.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Fails if Stasis has nothing to tell of the job, which runs.
+    pub fn require_protected(&self) -> Result<()> {
+        if self.events().iter().any(|event| event.step == Step::Start) {
+            return Ok(());
+        }
+        Err(Error::Astray(
+            "Stasis does not protect the job: it has written no event; see the job's output".to_owned(),
+        ))
     }
 
     /// Has bob's job take the node; its id, and when it was submitted.
@@ -110,9 +122,13 @@ impl<'a> Walk<'a> {
         Err(Error::Late { what: format!("sign that {what}"), seconds: PATIENCE.as_secs() })
     }
 
-    /// Fails if the job has ended.
+    /// Fails if the job has ended, or says that it was not saved: its log may be what could not be written.
     fn require_job(&self, what: &str) -> Result<()> {
         let job = self.cluster.job(self.job)?;
+        let output = self.cluster.job_output(self.job)?;
+        if let Some(line) = output.lines().find(|line| line.starts_with(NOT_SAVED)) {
+            return Err(Error::Astray(line.to_owned()));
+        }
         if ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED"].contains(&job.state()) {
             return Ok(());
         }
