@@ -60,6 +60,7 @@ install:
 
 .PHONY: demo
 demo: toolchain
+	@echo "building the plugin and the demonstration (minutes the first time)" >&2
 	$(NODE_IMAGE)
 	cargo build --release $(PLUGIN) -p stasis-testbed -p stasis-demo
 	$(TARGET)/release/stasis-demo $(DEMO_ARGS)
