@@ -23,7 +23,7 @@ Examples:
 
 Exit codes:
   0    done; `checkpoint`: an image was committed; `doctor`: nothing failed
-  1    not done, and standard error says why; `doctor`: at least one check failed
+  1    not done, and standard error says why; `doctor`: a check failed
   2    the command line is wrong
   3    `checkpoint`: no outcome within --timeout; it may still go on
   130  `checkpoint`: interrupted by Ctrl-C; it goes on without this command
