@@ -150,11 +150,19 @@ impl Cluster {
     /// When the first waiting job can start at the latest, and how many thousandths of cores it leaves then.
     fn shadow(&self, now_ns: u64, head: &Request) -> (u64, u64) {
         let mut free_milli = self.free_milli;
+        let mut shadow_ns = None;
         for (&(end_ns, _), job) in &self.running {
+            // All that end at that very time leave their cores too.
+            if let Some(shadow_ns) = shadow_ns.filter(|&shadow_ns| end_ns.max(now_ns) > shadow_ns) {
+                return (shadow_ns, free_milli - head.cores_milli);
+            }
             free_milli += job.request.cores_milli;
             if free_milli >= head.cores_milli {
-                return (end_ns.max(now_ns), free_milli - head.cores_milli);
+                shadow_ns = shadow_ns.or(Some(end_ns.max(now_ns)));
             }
+        }
+        if let Some(shadow_ns) = shadow_ns {
+            return (shadow_ns, free_milli - head.cores_milli);
         }
         // It is larger than the cluster: it never starts, and holds up nothing.
         (u64::MAX, free_milli)
@@ -277,6 +285,17 @@ mod tests {
         assert_eq!(cluster.schedule(90).started, [] as [u32; 0]);
         cluster.release(5);
         assert_eq!(cluster.schedule(100).started, [2]);
+    }
+
+    #[test]
+    fn what_is_left_beside_the_first_counts_all_that_end_with_its_start() {
+        let mut cluster = Cluster::new(10_000, Discipline::EasyBackfill);
+        cluster.submit(job(1, 4, 100));
+        cluster.submit(job(2, 4, 100));
+        cluster.schedule(0);
+        cluster.submit(job(3, 6, 50)); // at 100, when both have ended: 4 are left
+        cluster.submit(job(4, 2, 1000));
+        assert_eq!(cluster.schedule(0).started, [4]);
     }
 
     #[test]
