@@ -1,11 +1,20 @@
 //! A store in a temporary folder, filled through stasis-image as a shepherd would, for the tests.
 
+use proptest::prelude::*;
 use stasis_contract::{Compression, Event, Origin, SessionState, Step, Trigger};
 use stasis_image::{Job, Key, Store, User};
 use tempfile::TempDir;
 
 /// The time of the tests: 2026-11-22 10:00:00 UTC.
 pub const NOW_UNIX_MS: u64 = 1_795_341_600_000;
+
+/// Text of all characters there are, with many of those that a terminal acts on. (`any::<String>()` has none.)
+pub fn hostile_text() -> impl Strategy<Value = String> {
+    let acting = "\u{1b}\u{9b}\n\r\t\u{7}\u{8}\u{7f}\u{200b}\u{202e}\u{2066}\u{feff}\u{e0041}";
+    let acting = proptest::sample::select(acting.chars().collect::<Vec<_>>());
+    let one = prop_oneof![any::<char>(), acting, proptest::char::range(' ', '~')];
+    proptest::collection::vec(one, 0..40).prop_map(String::from_iter)
+}
 
 /// A store and a key.
 pub struct Place {

@@ -1,6 +1,7 @@
 //! The way out: whatever is printed is printed whole and at once, and a reader who leaves early is no error.
 
 use crate::error::{CliError, Result};
+use crate::text::clean;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 
@@ -28,7 +29,8 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     print(&(text + "\n"))
 }
 
-/// Writes a remark to standard error, where scripts do not look for results.
+/// Writes a remark to standard error, where scripts do not look for results. An error can carry text of anybody's.
 pub fn remark(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "stasis: {text}");
+    let lines: Vec<String> = text.lines().map(clean).collect();
+    let _ = writeln!(std::io::stderr().lock(), "stasis: {}", lines.join("\n"));
 }

@@ -357,13 +357,13 @@ In all
 
     proptest! {
         #[test]
-        fn no_message_panics(message in any::<String>(), tail in any::<String>()) {
+        fn no_message_panics(message in crate::fixture::hostile_text(), tail in crate::fixture::hostile_text()) {
             let _ = parse_ports(&message);
             let _ = parse_ports(&format!("ports {tail}"));
         }
 
         #[test]
-        fn hostile_images_stay_text(node in any::<String>(), user in any::<String>(), unreadable in any::<String>()) {
+        fn hostile_images_stay_text(node in crate::fixture::hostile_text(), user in crate::fixture::hostile_text(), unreadable in crate::fixture::hostile_text()) {
             let claims = Claims {
                 created_unix_ms: u64::MAX, trigger: Trigger::Idle, node: node.clone(), kernel: String::new(),
                 restart_count: 0, resident_bytes: u64::MAX, content_bytes: u64::MAX, processes: 0, ports: vec![],

@@ -308,8 +308,8 @@ mod tests {
         /// Whatever stands in a log: one row an event, and nothing that a terminal acts on.
         #[test]
         fn hostile_events_stay_text(
-            node in any::<String>(),
-            message in proptest::option::of(any::<String>()),
+            node in crate::fixture::hostile_text(),
+            message in proptest::option::of(crate::fixture::hostile_text()),
             seconds in proptest::option::of(any::<f64>()),
             bytes in proptest::option::of(any::<u64>()),
             at_unix_ms in any::<u64>(),

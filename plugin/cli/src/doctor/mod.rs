@@ -232,7 +232,7 @@ The site
 
     proptest! {
         #[test]
-        fn what_programs_say_stays_text(message in any::<String>(), remedy in any::<String>()) {
+        fn what_programs_say_stays_text(message in crate::fixture::hostile_text(), remedy in crate::fixture::hostile_text()) {
             let mut findings = Findings::of("node");
             findings.fail("criu", message, remedy);
             let seen = Report { node: "n1".into(), root: true, findings: findings.list }.render(Style::plain());
