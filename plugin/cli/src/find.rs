@@ -154,6 +154,7 @@ fn one(mut found: Vec<Job>, store: &Store, id: u32) -> Result<Job> {
 mod tests {
     use super::*;
     use crate::fixture;
+    use crate::fixture::hostile_text;
     use proptest::prelude::*;
 
     #[test]
@@ -190,7 +191,7 @@ mod tests {
         }
 
         #[test]
-        fn no_name_panics(text in crate::fixture::hostile_text()) {
+        fn no_name_panics(text in hostile_text()) {
             let _ = text.parse::<JobName>();
         }
     }

@@ -254,6 +254,7 @@ fn images(images: &[Image], now_unix_ms: u64, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::hostile_text;
     use crate::fixture::{self, NOW_UNIX_MS, Place, event};
     use proptest::prelude::*;
     use slurm_sys::JobState;
@@ -357,13 +358,13 @@ In all
 
     proptest! {
         #[test]
-        fn no_message_panics(message in crate::fixture::hostile_text(), tail in crate::fixture::hostile_text()) {
+        fn no_message_panics(message in hostile_text(), tail in hostile_text()) {
             let _ = parse_ports(&message);
             let _ = parse_ports(&format!("ports {tail}"));
         }
 
         #[test]
-        fn hostile_images_stay_text(node in crate::fixture::hostile_text(), user in crate::fixture::hostile_text(), unreadable in crate::fixture::hostile_text()) {
+        fn hostile_images_stay_text(node in hostile_text(), user in hostile_text(), unreadable in hostile_text()) {
             let claims = Claims {
                 created_unix_ms: u64::MAX, trigger: Trigger::Idle, node: node.clone(), kernel: String::new(),
                 restart_count: 0, resident_bytes: u64::MAX, content_bytes: u64::MAX, processes: 0, ports: vec![],

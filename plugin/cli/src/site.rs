@@ -199,6 +199,7 @@ fn parse_line(line: &str) -> Option<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::hostile_text;
     use proptest::prelude::*;
     use std::fs;
 
@@ -247,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_plugstack_panics(text in crate::fixture::hostile_text()) {
+        fn no_plugstack_panics(text in hostile_text()) {
             parse(&text);
         }
     }

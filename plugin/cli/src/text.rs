@@ -189,6 +189,7 @@ pub fn lines(table: &Table, indent: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::hostile_text;
     use proptest::prelude::*;
 
     #[test]
@@ -239,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_acts_survives(text in crate::fixture::hostile_text()) {
+        fn nothing_that_acts_survives(text in hostile_text()) {
             let cleaned = clean(&text);
             prop_assert!(cleaned.chars().all(is_shown));
             prop_assert_eq!(cleaned.chars().count(), text.chars().count());

@@ -208,6 +208,7 @@ fn remark(event: &Event) -> String {
 mod tests {
     use super::*;
     use crate::fixture::event;
+    use crate::fixture::hostile_text;
     use proptest::prelude::*;
 
     /// A session that is checkpointed on request, refused once, preempted and brought back.
@@ -308,8 +309,8 @@ mod tests {
         /// Whatever stands in a log: one row an event, and nothing that a terminal acts on.
         #[test]
         fn hostile_events_stay_text(
-            node in crate::fixture::hostile_text(),
-            message in proptest::option::of(crate::fixture::hostile_text()),
+            node in hostile_text(),
+            message in proptest::option::of(hostile_text()),
             seconds in proptest::option::of(any::<f64>()),
             bytes in proptest::option::of(any::<u64>()),
             at_unix_ms in any::<u64>(),

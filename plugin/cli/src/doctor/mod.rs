@@ -189,6 +189,7 @@ fn table(findings: &[&Finding], style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::hostile_text;
     use proptest::prelude::*;
 
     fn report(root: bool) -> Report {
@@ -232,7 +233,7 @@ The site
 
     proptest! {
         #[test]
-        fn what_programs_say_stays_text(message in crate::fixture::hostile_text(), remedy in crate::fixture::hostile_text()) {
+        fn what_programs_say_stays_text(message in hostile_text(), remedy in hostile_text()) {
             let mut findings = Findings::of("node");
             findings.fail("criu", message, remedy);
             let seen = Report { node: "n1".into(), root: true, findings: findings.list }.render(Style::plain());

@@ -238,6 +238,7 @@ pub fn bounding_capabilities() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::hostile_text;
     use proptest::prelude::*;
 
     #[test]
@@ -279,7 +280,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_panics(bytes in proptest::collection::vec(any::<u8>(), 0..256), mounts in crate::fixture::hostile_text()) {
+        fn no_file_panics(bytes in proptest::collection::vec(any::<u8>(), 0..256), mounts in hostile_text()) {
             version_symbol(&bytes);
             let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
             elf.extend(bytes);
