@@ -130,8 +130,8 @@ Examples:
         long_about = "Remove images: of one job, or with --all of all your jobs; all of them, or those that --image and \
 --older-than choose. Asks before, unless --yes is given. There is no way back.
 
-Of a job that has ended, its event log is removed too, unless --image or --older-than leave something. Of a job that \
-may still come back, it stays; with its last image gone such a job would start anew from its script when requeued.",
+Of a job that has ended, the event log goes with its last image (with --older-than: once it is as old, too). Of a job \
+that may still come back, it stays; with its last image gone such a job would start anew from its script when requeued.",
         after_long_help = "Examples:\n  stasis rm 4711\n  stasis rm 4711 --image 2\n  stasis rm --all --older-than 30d --yes"
     )]
     Rm(Rm),

@@ -53,7 +53,6 @@ impl Progress {
 /// Follows one request through the log.
 #[derive(Debug, Clone)]
 pub struct Follower {
-    seen: usize,
     last_seen: Option<Event>,
     others_open: u32,
     image: Option<u32>,
@@ -67,7 +66,6 @@ impl Follower {
     /// Looks at the log before the request is sent.
     pub fn before(events: &[Event]) -> Self {
         Self {
-            seen: events.len(),
             last_seen: events.last().cloned(),
             others_open: u32::from(open_request(events)),
             image: None,
@@ -81,20 +79,14 @@ impl Follower {
         for event in self.fresh(events) {
             self.hear(event);
         }
-        self.seen = events.len();
         self.last_seen = events.last().cloned();
         &self.progress
     }
 
-    /// The events that were not there before. A long log is read from its end only, so positions may shift.
+    /// The events that were not there before. A long log is read from its end only, so positions shift.
     fn fresh<'e>(&self, events: &'e [Event]) -> &'e [Event] {
         let Some(last) = &self.last_seen else { return events };
-        let at_place = self.seen.checked_sub(1).and_then(|index| events.get(index)) == Some(last);
-        let known = if at_place {
-            Some(self.seen)
-        } else {
-            events.iter().rposition(|event| event == last).map(|index| index + 1)
-        };
+        let known = events.iter().rposition(|event| event == last).map(|index| index + 1);
         known.map_or(events, |known| &events[known..])
     }
 

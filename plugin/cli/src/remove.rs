@@ -20,12 +20,6 @@ pub struct Filter {
     pub older_than_s: Option<u32>,
 }
 
-impl Filter {
-    fn is_everything(self) -> bool {
-        self.image.is_none() && self.older_than_s.is_none()
-    }
-}
-
 /// One image that is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Doomed {
@@ -83,7 +77,14 @@ pub fn plan(job: Job, known: Option<&Known>, filter: Filter, now_unix_ms: u64) -
         .map(|image| Doomed { image: image.number(), bytes: image.stored_bytes().unwrap_or(0) })
         .collect();
     let staying = all.len() - images.len();
-    Ok(Plan { job, staying, alive, whole: filter.is_everything() && !alive, images })
+    let whole = !alive && staying == 0 && filter.image.is_none() && log_is_old(&job, filter, now_unix_ms);
+    Ok(Plan { job, images, staying, alive, whole })
+}
+
+fn log_is_old(job: &Job, filter: Filter, now_unix_ms: u64) -> bool {
+    let Some(least_s) = filter.older_than_s else { return true };
+    let last = job.events().ok().and_then(|log| log.events.last().map(|event| event.at_unix_ms));
+    last.is_none_or(|last| text::seconds_between(last, now_unix_ms) >= u64::from(least_s))
 }
 
 /// An image that does not say when it was taken is as old as one likes.
@@ -233,11 +234,29 @@ mod tests {
         let old = Filter { older_than_s: Some(3_600), ..Filter::default() };
         carry_out(&[plan(job.clone(), Some(&ended), old, NOW_UNIX_MS).unwrap()]);
         assert_eq!(left(&job), [3]);
+        let recent = Filter { older_than_s: Some(900), ..Filter::default() };
+        assert!(plan(job.clone(), Some(&ended), recent, NOW_UNIX_MS).unwrap().is_empty());
         assert_eq!(job.events().unwrap().events.len(), 1, "the log stays");
         let rest = plan(job.clone(), Some(&ended), Filter::default(), NOW_UNIX_MS).unwrap();
         assert_eq!(rest.render(Style::plain()), "job 7: image 3 (1.0 MiB) and the event log\n");
         assert_eq!(carry_out(&[rest]).jobs, 1);
         assert!(!job.path().exists());
+    }
+
+    #[test]
+    fn an_ended_jobs_log_goes_once_all_is_old() {
+        let old = |seconds| Filter { older_than_s: Some(seconds), ..Filter::default() };
+        let gone = known(JobState::Ended);
+        for (seconds, whole) in [(60, true), (590, false)] {
+            let place = Place::new();
+            let job = place.job("cli", 7);
+            place.commit(&job, 1, Trigger::Interval, 7_200, "n1");
+            job.append_event(&fixture::event(Step::End, 20_000)).unwrap();
+            let plan = plan(job.clone(), Some(&gone), old(seconds), NOW_UNIX_MS).unwrap();
+            assert_eq!((plan.images.len(), plan.whole), (1, whole), "the log is 580 s old");
+            carry_out(&[plan]);
+            assert_eq!(job.path().exists(), !whole);
+        }
     }
 
     #[test]
