@@ -50,10 +50,9 @@ pub fn pack(
     let mut command = in_folder(capsule, user, folder, PACK);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(io_error(folder))?;
     let mut output = child.stdout.take().expect("stdout is piped");
-    let copied = io::copy(&mut output, sink).map_err(io_error(folder));
+    let copied = io::copy(&mut output, sink);
     drop(output);
-    finish(child, folder)?;
-    copied
+    combine(copied, finish(child, folder), folder)
 }
 
 /// Fills the folder from the archive that `source` yields.
@@ -71,9 +70,16 @@ pub fn unpack(
     let mut input = child.stdin.take().expect("stdin is piped");
     let copied = io::copy(source, &mut input);
     drop(input);
-    let finished = finish(child, folder);
-    // tar complains of an archive that ends early, and stops reading one that is none: the source's own failure is
-    // the cause then, a pipe that broke is the consequence.
+    combine(copied, finish(child, folder), folder)
+}
+
+/// What to say of an archive's move: tar complains of one that ends early, and dies of a pipe that nobody reads. The
+/// other side's own failure is the cause then; a pipe that broke is the consequence of tar's.
+fn combine(
+    copied: io::Result<u64>,
+    finished: Result<(), TreeError>,
+    folder: &Path,
+) -> Result<u64, TreeError> {
     match copied {
         Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(io_error(folder)(source)),
         Ok(bytes) => finished.map(|()| bytes),
