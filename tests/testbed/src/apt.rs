@@ -10,14 +10,33 @@ use crate::error::{Error, Result};
 
 /// Suites that only Debian's main archive has (other archives call theirs `nodistro`, `cloud-sdk-bookworm`, ...).
 const DEBIAN_SUITES: [&str; 11] = [
-    "bullseye", "bookworm", "trixie", "forky", "duke", "sid", "oldstable", "stable", "testing", "unstable",
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "duke",
+    "sid",
+    "oldstable",
+    "stable",
+    "testing",
+    "unstable",
     "experimental",
 ];
 
 /// pip's settings that say where packages come from. Others, like `user`, would change what the build does.
 const PIP_KEYS: [&str; 12] = [
-    "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "client-cert", "proxy",
-    "timeout", "default-timeout", "retries", "disable-pip-version-check",
+    "index-url",
+    "extra-index-url",
+    "find-links",
+    "no-index",
+    "trusted-host",
+    "cert",
+    "client-cert",
+    "proxy",
+    "timeout",
+    "default-timeout",
+    "retries",
+    "disable-pip-version-check",
 ];
 
 /// The Debian archive that the machine's apt uses.
@@ -117,9 +136,12 @@ mod tests {
 
     #[test]
     fn finds_the_archive_in_deb822_form() {
-        let security = format!("Types: deb\nURIs: {URI}-security\nSuites: bookworm-security\nComponents: main\n");
+        let security =
+            format!("Types: deb\nURIs: {URI}-security\nSuites: bookworm-security\nComponents: main\n");
         let off = format!("Enabled: no\nTypes: deb\nURIs: {URI}/off\nSuites: trixie\nComponents: main\n");
-        let main = format!("Types: deb deb-src\n# a remark\nURIs: {URI} http://b\nSuites: bookworm bookworm-updates\nComponents: main\n");
+        let main = format!(
+            "Types: deb deb-src\n# a remark\nURIs: {URI} http://b\nSuites: bookworm bookworm-updates\nComponents: main\n"
+        );
         let text = [security.as_str(), &off, &main].join("\n");
         assert_eq!(archive_in_deb822(&text).as_deref(), Some(URI));
         assert_eq!(archive_in_deb822(&security), None);

@@ -124,7 +124,8 @@ impl Cgroups {
     }
 
     fn join(&self, member: &str, leaf: &str) -> String {
-        let lines: Vec<_> = self.paths(Some(member)).map(|dir| dir.join(leaf).display().to_string()).collect();
+        let lines: Vec<_> =
+            self.paths(Some(member)).map(|dir| dir.join(leaf).display().to_string()).collect();
         lines.join("\n")
     }
 
@@ -198,7 +199,8 @@ impl Cgroups {
     /// Kills one process through a descriptor that was checked to be of this cluster: the pid that a cgroup
     /// listed a moment ago may by now be somebody else's.
     fn kill(&self, pid: i32) -> Result<()> {
-        let Some(handle) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+        let Some(handle) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        else {
             return Ok(());
         };
         let ours = format!(":/{TOP}/{}/", self.cluster);
@@ -257,7 +259,10 @@ fn remove_tree(cgroup: &Path) -> Result<()> {
 
 fn children(cgroup: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(cgroup).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// A process's pid in each pid namespace from ours inwards.

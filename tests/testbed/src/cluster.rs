@@ -120,7 +120,9 @@ impl Cluster {
         let nodes = self.state.spec.node_names();
         match nodes.iter().position(|node| node == name) {
             Some(index) => Ok(Node::new(self, name.to_owned(), index)),
-            None => Err(Error::NoNode { cluster: self.state.spec.name.clone(), node: name.to_owned(), nodes }),
+            None => {
+                Err(Error::NoNode { cluster: self.state.spec.name.clone(), node: name.to_owned(), nodes })
+            }
         }
     }
 
@@ -387,7 +389,9 @@ fn munge_key() -> Result<[u8; 128]> {
     use std::io::Read;
     let path = "/dev/urandom";
     let mut key = [0; 128];
-    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut key)).map_err(Error::io("read", path))?;
+    std::fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut key))
+        .map_err(Error::io("read", path))?;
     Ok(key)
 }
 

@@ -83,7 +83,11 @@ SlurmdLogFile=/var/log/slurm/slurmd.log";
 fn key(line: &str) -> String {
     let first = line.split_whitespace().next().unwrap_or_default().to_lowercase();
     let name = first.split('=').next().unwrap_or_default();
-    if matches!(name, "nodename" | "partitionname" | "nodeset" | "downnodes") { first } else { name.to_owned() }
+    if matches!(name, "nodename" | "partitionname" | "nodeset" | "downnodes") {
+        first
+    } else {
+        name.to_owned()
+    }
 }
 
 /// `cgroup.conf` for the machine's cgroup version. Cores are not constrained: a node may claim more CPUs than

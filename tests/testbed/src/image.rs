@@ -94,9 +94,8 @@ fn require_debootstrap() -> Result<()> {
 fn build(image: &Path) -> Result<()> {
     let partial = image.with_extension(&PARTIAL[1..]);
     let log = image.with_extension("log");
-    let built = run_recipe(&partial, &log).and_then(|()| {
-        fs::rename(&partial, image).map_err(Error::io("give its name to", image))
-    });
+    let built = run_recipe(&partial, &log)
+        .and_then(|()| fs::rename(&partial, image).map_err(Error::io("give its name to", image)));
     if built.is_err() && partial.exists() {
         // No mount is left in it: they were in a namespace that is gone.
         fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?;
@@ -110,7 +109,18 @@ fn run_recipe(root: &Path, log: &Path) -> Result<()> {
     eprintln!("image: building {} (minutes; all that is said goes to {})", root.display(), log.display());
     let mut command = Command::new("setpriv");
     command
-        .args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", RECIPE])
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "bash",
+            "-c",
+            RECIPE,
+        ])
         .env("ROOT", root)
         .env("MIRROR", apt::mirror()?)
         .env("PIP_WHERE", apt::pip_settings())

@@ -65,7 +65,9 @@ impl Job {
 
     /// The node that it runs on, or ran on last.
     pub fn node(&self) -> Option<&str> {
-        self.field("BatchHost").or_else(|| self.field("NodeList")).filter(|node| *node != "(null)" && !node.is_empty())
+        self.field("BatchHost")
+            .or_else(|| self.field("NodeList"))
+            .filter(|node| *node != "(null)" && !node.is_empty())
     }
 }
 
@@ -108,7 +110,13 @@ impl Cluster {
     ///
     /// # Errors
     /// [`Error::Timeout`] with the job as it was seen last.
-    pub fn wait_job(&self, id: JobId, what: &str, timeout: Duration, wanted: impl Fn(&Job) -> bool) -> Result<Job> {
+    pub fn wait_job(
+        &self,
+        id: JobId,
+        what: &str,
+        timeout: Duration,
+        wanted: impl Fn(&Job) -> bool,
+    ) -> Result<Job> {
         wait_for(&format!("job {id} to be {what}"), timeout, || {
             let job = self.job(id)?;
             if wanted(&job) {
@@ -135,7 +143,8 @@ impl Cluster {
     pub fn job_output(&self, id: JobId) -> Result<String> {
         let job = self.job(id)?;
         let path = job.field("StdOut").unwrap_or_default().to_owned();
-        let host = self.host_path(&path).ok_or(Error::Parse { what: "a path on a shared disk", text: path })?;
+        let host =
+            self.host_path(&path).ok_or(Error::Parse { what: "a path on a shared disk", text: path })?;
         match std::fs::read(&host) {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),

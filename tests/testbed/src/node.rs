@@ -100,7 +100,8 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When the node is down or cannot write it.
     pub fn write_file(&self, path: &Path, mode: u32, content: &[u8]) -> Result<()> {
-        const WRITE: &str = r#"mkdir -p "$(dirname "$1")"; cat >"$1.new"; chmod "$2" "$1.new"; mv -f "$1.new" "$1""#;
+        const WRITE: &str =
+            r#"mkdir -p "$(dirname "$1")"; cat >"$1.new"; chmod "$2" "$1.new"; mv -f "$1.new" "$1""#;
         let (path, mode) = (path.to_string_lossy(), format!("{mode:o}"));
         let argv = ["bash", "-euc", WRITE, "write", &path, &mode];
         self.exec_with("root", &argv, content)?.checked(format!("write {path} on {}", self.name))?;

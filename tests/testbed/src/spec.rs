@@ -100,7 +100,9 @@ impl ClusterSpec {
         for file in &self.install {
             if !file.from.is_file() {
                 let from = file.from.display();
-                return Err(Error::Spec(format!("couldn't install {from}: there is no such file on this machine")));
+                return Err(Error::Spec(format!(
+                    "couldn't install {from}: there is no such file on this machine"
+                )));
             }
         }
         Ok(())

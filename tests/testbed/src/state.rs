@@ -72,7 +72,8 @@ impl Folder {
         let _lock = lock(&base.join(".lock"), None)?;
         let siblings = fs::read_dir(base).map_err(Error::io("list", base))?;
         let siblings = siblings.flatten().map(|entry| Self { path: entry.path() });
-        let taken: Vec<Subnet> = siblings.filter_map(|folder| folder.state().ok()).map(|s| s.subnet).collect();
+        let taken: Vec<Subnet> =
+            siblings.filter_map(|folder| folder.state().ok()).map(|s| s.subnet).collect();
         let state = State { spec, subnet: Subnet::unused(&taken)?, image };
         if let Err(error) = fs::create_dir(&self.path) {
             return Err(match error.kind() {
