@@ -215,6 +215,13 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_line_like_the_last_is_not_the_last() {
+        let refused = of(Step::Refused, 5, None, Trigger::Request);
+        let log = [event(Step::Start, 0), refused.clone(), refused];
+        assert_eq!(*Follower::before(&log).look(&log), Progress::Asked);
+    }
+
+    #[test]
     fn a_preemption_on_the_way_saves_the_session_too() {
         let mut log = vec![event(Step::Start, 0)];
         let mut follower = Follower::before(&log);

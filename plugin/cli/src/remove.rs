@@ -260,6 +260,15 @@ mod tests {
     }
 
     #[test]
+    fn an_old_log_does_not_take_a_young_image_with_it() {
+        let place = Place::new();
+        let job = three_images(&place);
+        let old = Filter { older_than_s: Some(500), ..Filter::default() };
+        carry_out(&[plan(job.clone(), Some(&known(JobState::Ended)), old, NOW_UNIX_MS).unwrap()]);
+        assert_eq!(left(&job), [3]);
+    }
+
+    #[test]
     fn the_log_of_a_job_that_may_come_back_stays() {
         let elsewhere = Known { cluster: "other".into(), jobs: Vec::new() };
         for known in [Some(known(JobState::Pending)), Some(known(JobState::Running)), Some(elsewhere), None] {

@@ -161,7 +161,7 @@ fn claims(manifest: &stasis_contract::Manifest) -> Claims {
 /// Where the session's last run can be reached; `None` if it has ended or does not say.
 pub fn reach(events: &[Event]) -> Option<Reach> {
     let last = events.iter().rfind(|event| matches!(event.step, Step::Start | Step::Resume | Step::End))?;
-    let ports = parse_ports(last.message.as_deref().filter(|_| last.step != Step::End)?)?;
+    let ports = parse_ports(last.message.as_deref()?)?;
     Some(Reach { node: last.node.clone(), ports })
 }
 

@@ -137,11 +137,11 @@ fn requeue(out: &mut Findings, slurm: &SlurmFacts) {
         out.warn(
             "requeues",
             format!(
-                "MaxBatchRequeue={max}: Slurm counts a requeue after a preemption, too, and holds a session's job at the \
-                 {max}th (launch_failure_limit_exceeded_requeued_held)"
+                "MaxBatchRequeue={max}: Slurm counts a requeue after a preemption, too, and holds a job at the {max}th; \
+                 Stasis releases sessions that it has saved, as root on their node"
             ),
             format!(
-                "set MaxBatchRequeue={REQUEUES_ENOUGH} in slurm.conf; an administrator frees a held job with `scontrol release`"
+                "set MaxBatchRequeue={REQUEUES_ENOUGH} in slurm.conf; `scontrol release JOB` frees one that is held all the same"
             ),
         );
     } else {
@@ -288,6 +288,7 @@ mod tests {
         warns(|f| f.partitions[0].grace_s = 5, "grace time", ["enough for about", "GraceTime=60"]);
         let mut facts = SlurmFacts::healthy();
         facts.partitions[1].grace_s = 0;
+        facts.partitions[1].mode = Mode::Requeue;
         let findings = judge(Ok(&facts), None);
         assert!(
             findings.iter().all(|finding| finding.verdict == Verdict::Ok),
