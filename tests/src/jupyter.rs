@@ -133,6 +133,7 @@ impl Server {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over
 fn not_yet(error: impl ToString) -> stasis_testbed::Error {
     stasis_testbed::Error::Spec(error.to_string())
 }
@@ -262,7 +263,7 @@ impl Kernel {
         match message["msg_type"].as_str().or(message["header"]["msg_type"].as_str()).unwrap_or_default() {
             "stream" => cell.text.push_str(content["text"].as_str().unwrap_or_default()),
             "execute_result" => {
-                cell.text.push_str(content["data"]["text/plain"].as_str().unwrap_or_default())
+                cell.text.push_str(content["data"]["text/plain"].as_str().unwrap_or_default());
             }
             "error" => panic!("the cell failed: {}", content["traceback"]),
             "status" => return Ok(content["execution_state"] == "idle"),

@@ -125,7 +125,7 @@ fn other_key(pair: &Pair<'_>) {
     let key = Path::new("/etc/stasis/key");
     let old = pair.node(&pair.nodes()[0]).read_file(key).unwrap();
     let set = |text: &str| {
-        pair.nodes().iter().for_each(|node| pair.node(node).write_file(key, 0o600, text.as_bytes()).unwrap())
+        pair.nodes().iter().for_each(|node| pair.node(node).write_file(key, 0o600, text.as_bytes()).unwrap());
     };
     set(&"7".repeat(64));
     let (output, event) = come_back(pair, job, &by_user("true", &[]));
