@@ -177,12 +177,14 @@ impl Walk<'_> {
         let (staged, pages) = self.unfinished.take().ok_or(CheckpointError::Internal("nothing is staged"))?;
         pages.finish()?;
         self.pack_criu_files(&staged)?;
-        self.report(Step::Pack, started.elapsed().as_secs_f64(), 0);
+        let pack_s = started.elapsed().as_secs_f64();
         let started = Instant::now();
         let staged =
             Arc::into_inner(staged).ok_or(CheckpointError::Internal("the image is still being written"))?;
         let image = staged.commit(self.origin(), self.state())?;
-        self.report(Step::Commit, started.elapsed().as_secs_f64(), image.manifest().stored_bytes());
+        let stored_bytes = image.manifest().stored_bytes();
+        self.report(Step::Pack, pack_s, stored_bytes);
+        self.report(Step::Commit, started.elapsed().as_secs_f64(), stored_bytes);
         Ok(image)
     }
 
@@ -256,7 +258,7 @@ impl Walk<'_> {
             image: Some(self.number),
             trigger: Some(self.trigger),
             seconds: Some(seconds),
-            bytes: (bytes > 0).then_some(bytes),
+            bytes: Some(bytes),
             ..self.shepherd.journal.event(step)
         });
     }
