@@ -14,23 +14,23 @@ pub const SHEPHERD: &str = "/usr/libexec/stasis/stasis-shepherd";
 const FOLDER: &str = "STASIS_ARTIFACTS";
 const BUILD: &str = "cargo build -p spank-stasis -p stasis-shepherd -p stasis-capsule -p stasis-cli";
 
-/// What is built, where the nodes have it, and whether a cluster can do without it.
-const FILES: [(&str, &str, bool); 4] = [
-    ("libspank_stasis.so", HOOKS, true),
-    ("stasis-shepherd", SHEPHERD, true),
-    ("stasis-reaper", "/usr/libexec/stasis/stasis-reaper", true),
-    ("stasis", "/usr/bin/stasis", false),
+/// What is built, and where the nodes have it.
+const FILES: [(&str, &str); 4] = [
+    ("libspank_stasis.so", HOOKS),
+    ("stasis-shepherd", SHEPHERD),
+    ("stasis-reaper", "/usr/libexec/stasis/stasis-reaper"),
+    ("stasis", "/usr/bin/stasis"),
 ];
 
 /// The built programs, to be installed into every node; or what is missing and how to get it.
 pub fn find() -> Result<Vec<InstallFile>, String> {
     let folder = folder()?;
     let mut files = Vec::new();
-    for (name, to, needed) in FILES {
+    for (name, to) in FILES {
         let from = folder.join(name);
         if from.is_file() {
             files.push(InstallFile { from, to: to.into(), mode: Some(0o755) });
-        } else if needed {
+        } else {
             return Err(format!("{} is not built: run `{BUILD}`, or set {FOLDER}", from.display()));
         }
     }

@@ -55,17 +55,17 @@ fn main() -> ExitCode {
         .test("the_shepherd_is_killed_after_the_commit", |pair| shepherd_killed(pair, "unlinkat", 1, 2))
         .test("the_shepherd_is_killed_outside_of_a_preemption", shepherd_killed_idle)
         .test("the_shepherd_is_killed_during_the_restore", shepherd_killed_in_restore)
-        .test("criu_dies_before_it_dumps", |pair| criu_dies(pair, "start"))
-        .test("criu_dies_while_it_seizes_the_tasks", |pair| criu_dies(pair, "ptrace:6"))
-        .test("criu_dies_inside_of_a_task", |pair| criu_dies(pair, "ptrace:60"))
-        .test("criu_dies_after_it_has_dumped", |pair| criu_dies(pair, "post-dump"))
+        .test("criu_dies_before_it_dumps", |pair| criu_dies(pair, "start", true))
+        .test("criu_dies_while_it_seizes_the_tasks", |pair| criu_dies(pair, "ptrace:6", false))
+        .test("criu_dies_inside_of_a_task", |pair| criu_dies(pair, "ptrace:60", false))
+        .test("criu_dies_after_it_has_dumped", |pair| criu_dies(pair, "post-dump", true))
         .test("criu_dies_when_it_restores", |pair| restore_fails(pair, "start"))
         .test("criu_dies_with_the_session_half_back", |pair| restore_fails(pair, "post-restore"))
         .test("a_full_store", |pair| {
-            bad_store(pair, "mount -t tmpfs -o size=128k,mode=1777 none", "the store is full")
+            bad_store(pair, "mount -t tmpfs -o size=128k,mode=1777 none", "the store is full");
         })
         .test("a_read_only_store", |pair| {
-            bad_store(pair, "mount -t tmpfs -o ro,mode=1777 none", "the store is read-only")
+            bad_store(pair, "mount -t tmpfs -o ro,mode=1777 none", "the store is read-only");
         })
         .run()
 }
@@ -226,16 +226,19 @@ fn shepherd_killed_in_restore(pair: &Pair<'_>) {
     assert_goes_on(pair, job);
 }
 
-/// The session goes on, or has died and is requeued by Slurm at the end of the grace time: then the image from
-/// before brings it back.
+/// The session goes on (for certain if CRIU had not its hands on the tasks: `unharmed`) until Slurm takes the node at
+/// the end of the grace time and requeues the job; then the image from before brings it back.
 #[track_caller]
-fn criu_dies(pair: &Pair<'_>, step: &str) {
+fn criu_dies(pair: &Pair<'_>, step: &str, unharmed: bool) {
     let (job, node) = with_image(pair);
     set_fault(pair, &node, &format!("dump {step}"));
     let high = pair.preempt(&node);
     let failure = pair.wait_event(job, "a failure", SOON, |event| event.step == Step::Failure);
     assert!(failure.message.unwrap_or_default().contains("CRIU"), "it says what failed");
     assert_eq!(pair.images(job).len(), 1, "no second image");
+    if unharmed {
+        pair.wait_counting(job);
+    }
     pair.cluster
         .wait_job(job, "off its node", MOVE, |job| job.state() == "PENDING" || job.restarts() > 0)
         .unwrap();

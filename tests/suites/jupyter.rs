@@ -106,8 +106,10 @@ fn everything(pair: &Pair<'_>) {
     let mut kernel = server.connect(&id);
     let before = kernel.run(FILL);
     let terminal = server.start_terminal();
-    server.terminal(&terminal).type_line("HELD=\"in the $(echo shell)\"; cd /tmp; echo ready:$$", "ready:");
-    let shell = server.terminal(&terminal).type_line("echo pid=$$.", "pid=");
+    server
+        .terminal(&terminal)
+        .type_line("HELD=\"in the $(echo shell)\"; cd /tmp; echo \"ready\":$$", "ready:");
+    let shell = server.terminal(&terminal).type_line("echo \"pid\"=$$. \"and\" that", "and that");
 
     let there = pair.move_away(job);
     assert_eq!(there, pair.other(&node));
@@ -118,13 +120,13 @@ fn everything(pair: &Pair<'_>) {
     assert_eq!(kernel.run(CHECK), before, "pids, and the array's sum");
     let mut screen = server.terminal(&terminal);
     assert!(screen.type_line("echo \"held=$HELD in $PWD\"", "held=in the shell in /tmp").contains("held="));
-    assert_eq!(pid_in(&screen.type_line("echo pid=$$.", "pid=")), pid_in(&shell));
+    assert_eq!(pid_in(&screen.type_line("echo \"pid\"=$$. \"and\" that", "and that")), pid_in(&shell));
     // And it works on as a new one would.
     let second = server.start_kernel();
     assert_eq!(server.connect(&second).run("print(6 * 7)").trim(), "42");
 }
 
-/// The pid in what `echo pid=$$.` put on the screen, after the echo of what was typed.
+/// The pid that the shell put on the screen, after the echo of what was typed.
 fn pid_in(screen: &str) -> Option<String> {
     let digits =
         |rest: &str| rest.split('.').next().filter(|pid| pid.parse::<u32>().is_ok()).map(str::to_owned);
@@ -138,27 +140,31 @@ for n in range(1, LAST + 1):
     time.sleep(0.02)
 ";
 
-/// The connection breaks and the same window connects again: the server keeps what came in between.
+/// The connection breaks and the same window connects again: the server keeps what came in between. Whether a line
+/// is on its way at the very moment of the move is chance, so there are several moves.
 fn running_cell(pair: &Pair<'_>) {
     let (job, node, server) = begin(pair, "alice", &[]);
     let id = server.start_kernel();
     let mut kernel = server.connect(&id);
     kernel.run("print('the kernel is up')");
-    let mut cell = kernel.begin(&LOOP.replace("LAST", "400"));
-    kernel.watch(&mut cell, |text| text.contains("line 50\n"));
-    let high = pair.preempt(&node);
-    let broken = kernel.watch_until_broken(&mut cell, MOVE);
-    assert!(matches!(broken, Broken::Gone(_)), "the browser learns that the server is gone: {broken:?}");
-    let there = pair.wait_restored(job, 1);
-    let server = server.moved_to(pair.node(&there).ip());
-    let mut kernel = server.connect(&id);
+    let mut cell = kernel.begin(&LOOP.replace("LAST", "900"));
+    let mut node = node;
+    for run in 1..=3 {
+        let lines = cell.text.lines().count();
+        kernel.watch(&mut cell, |text| text.lines().count() > lines + 50);
+        let high = pair.preempt(&node);
+        let broken = kernel.watch_until_broken(&mut cell, MOVE);
+        assert!(matches!(broken, Broken::Gone(_)), "the browser learns that the server is gone: {broken:?}");
+        node = pair.wait_restored(job, run);
+        kernel = server.moved_to(pair.node(&node).ip()).connect(&id);
+        pair.cancel(high);
+    }
     kernel.finish(&mut cell, SOON);
-    pair.cancel(high);
     let numbers: Vec<u32> =
         cell.text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
     assert_eq!(numbers.len(), cell.text.lines().count(), "whole lines: {}", cell.text);
     assert_counts(&numbers);
-    assert_eq!(numbers.len(), 400, "the cell ran to its end");
+    assert_eq!(numbers.len(), 900, "the cell ran to its end");
 }
 
 fn three_times(pair: &Pair<'_>) {
@@ -203,7 +209,7 @@ fn two_users(pair: &Pair<'_>) {
         assert_eq!(there, pair.other(&node));
         let server = Server::at(pair.node(&there).ip(), outside_port(pair, job, &there));
         server.wait_up();
-        assert_eq!(&server.kernels(), &[id.clone()]);
+        assert_eq!(&server.kernels(), std::slice::from_ref(id));
         let said: String = Kernel::run(&mut server.connect(id), "print(held, getpass.getuser())");
         assert_eq!(said.trim(), format!("{user}'s {user}"));
     }

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
             spec.grace_time_s = GRACE_S;
         })
         .test("a_preemption_is_noticed_within_a_quarter_of_the_grace_time", noticed)
+        .test("doctor_says_what_to_set", doctor)
         .run()
 }
 
@@ -40,4 +41,10 @@ fn noticed(pair: &Pair<'_>) {
     pair.wait_counting(job);
     assert_counts(&ticks(&pair.output(job)));
     assert_eq!(pair.cluster.job_state(high).unwrap(), "RUNNING");
+}
+
+fn doctor(pair: &Pair<'_>) {
+    let said = pair.cluster.exec(&pair.nodes()[0], "root", &["stasis", "doctor"]).unwrap().stdout;
+    let notice = said.find(" notice ").unwrap_or_else(|| panic!("doctor looks at it: {said}"));
+    assert!(said[notice..].contains("PreemptParameters=send_user_signal"), "{said}");
 }

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         .test("both_streams_keep_their_own_files", two_files)
         .test("files_and_processes_survive", files_and_processes)
         .test("a_checkpoint_on_request_leaves_the_session_running", on_request)
+        .test("the_command_line_checkpoints_lists_and_shows", command_line)
         .test("a_session_outlives_the_power_of_its_node", power_loss)
         .run()
 }
@@ -56,7 +57,7 @@ fn six_moves(pair: &Pair<'_>) {
     let foreign = |line: &&str| !line.starts_with("tick ") && !line.starts_with("began ");
     let foreign: Vec<&str> = output.lines().filter(foreign).collect();
     let known = |line: &&str| line.starts_with("stasis: ") || line.starts_with("slurmstepd-");
-    assert!(foreign.iter().all(|line| known(line)), "whole lines, each of one writer: {foreign:#?}");
+    assert!(foreign.iter().all(known), "whole lines, each of one writer: {foreign:#?}");
 }
 
 /// Too young to be saved when the signal comes: it is saved later in its grace time, or starts anew as plain Slurm
@@ -67,12 +68,12 @@ fn first_second(pair: &Pair<'_>) {
     let high = pair.preempt(&node);
     pair.cluster.wait_job(job, "back", MOVE, |job| job.state() == "RUNNING" && job.restarts() == 1).unwrap();
     assert_eq!(pair.cluster.job_state(high).unwrap(), "RUNNING");
-    let again = pair.wait_output(job, "stasis: ", SOON);
+    pair.wait_output(job, "stasis: ", SOON);
     pair.wait_counting(job);
     let output = pair.output(job);
     let began = output.rfind("began restarts=").expect("it ran");
     assert_counts(&ticks(&output[began..]));
-    let restored = again.contains("restored on");
+    let restored = output.contains("stasis: restored on");
     assert_eq!(output.matches("began restarts=").count(), if restored { 1 } else { 2 }, "{output}");
 }
 
@@ -162,6 +163,26 @@ fn on_request(pair: &Pair<'_>) {
     pair.wait_counting(job);
     pair.cancel(job);
     assert_counts(&ticks(&pair.output(job)));
+}
+
+fn command_line(pair: &Pair<'_>) {
+    let job = pair.submit("alice", &["--stasis"], COUNTER);
+    pair.wait_output(job, "tick 30 ", SOON);
+    let id = job.to_string();
+    pair.run("ctl", "alice", &["stasis", "checkpoint", &id]);
+    assert_eq!(pair.images(job).len(), 1, "it waits until the image is there");
+    pair.wait_counting(job);
+    let listed = pair.run("ctl", "alice", &["stasis", "list"]).stdout;
+    assert!(listed.lines().any(|line| line.split_whitespace().next() == Some(&id)), "{listed}");
+    let shown = pair.run("ctl", "alice", &["stasis", "show", &id, "--json"]).stdout;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown.to_string().contains("\"request\""), "{shown}");
+    let foreign = pair.cluster.exec("ctl", "bob", &["stasis", "checkpoint", &id]).unwrap();
+    assert!(!foreign.success(), "bob cannot: {}", foreign.stdout);
+    assert_eq!(pair.images(job).len(), 1);
+    pair.cancel(job);
+    pair.run("ctl", "alice", &["stasis", "rm", &id, "--yes"]);
+    assert_eq!(pair.images(job).len(), 0);
 }
 
 fn power_loss(pair: &Pair<'_>) {
