@@ -165,7 +165,7 @@ fn answer(socket: &mut WebSocket<TcpStream>, id: &str) -> anyhow::Result<String>
         let content = &message["content"];
         match message["msg_type"].as_str().unwrap_or_default() {
             "stream" if content["name"] == "stdout" => {
-                printed.push_str(content["text"].as_str().unwrap_or_default())
+                printed.push_str(content["text"].as_str().unwrap_or_default());
             }
             "error" => bail!("the cell failed: {}", content["evalue"]),
             "status" if content["execution_state"] == "idle" => return Ok(printed.trim().to_owned()),

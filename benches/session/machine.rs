@@ -13,6 +13,8 @@ pub struct Machine {
     pub cpu: String,
     /// Its cores, as the kernel counts them.
     pub cores: usize,
+    /// Cores that the measured session's job has.
+    pub job_cores: u32,
     /// Memory in GB.
     pub memory_gb: f64,
     /// What of it was free, in GB.
@@ -39,9 +41,11 @@ impl Machine {
             value.and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0 / 1e9
         };
         let load = read("/proc/loadavg")?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             cpu: format!("{model}{family}"),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores,
+            job_cores: cores as u32,
             memory_gb: gb("MemTotal:"),
             available_gb: gb("MemAvailable:"),
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),

@@ -50,6 +50,14 @@ struct Options {
     /// What to measure. Plain CRIU is measured on the session that Stasis has started.
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Method::ALL)]
     only: Vec<Method>,
+    /// Memory of a session's job, in MB; if not given, twice the largest array and 2000. What is written to files while
+    /// a session is saved and restored counts towards it, so too little makes the kernel wait for the disk.
+    #[arg(long)]
+    memory_mb: Option<u64>,
+    /// Cores of a session's job; all of the machine's if not given. Stasis works on the job's cores, while plain CRIU and
+    /// podman are bound to none.
+    #[arg(long)]
+    cpus: Option<u32>,
     /// Print every sample as JSON instead of the table.
     #[arg(long)]
     json: bool,
@@ -71,6 +79,7 @@ fn main() -> anyhow::Result<()> {
         "--sizes: GB from 0.001 to 1000"
     );
     let mut machine = Machine::look()?;
+    machine.job_cores = options.cpus.unwrap_or(machine.job_cores);
     refuse_if_busy(&machine, options.force)?;
     ensure!(
         machine.available_gb > 2.0 * largest + 2.0,
@@ -112,7 +121,7 @@ fn measure(options: &Options, machine: &mut Machine) -> anyhow::Result<Results> 
     let largest = options.sizes.iter().copied().fold(0.0, f64::max);
     let rig = if wanted(Method::Stasis) || wanted(Method::Criu) {
         eprintln!("booting the cluster");
-        Some(Rig::up((largest * 2000.0) as u64 + BASE_MB)?)
+        Some(Rig::up(machine.job_cores, options.memory_mb.unwrap_or((largest * 2000.0) as u64 + BASE_MB))?)
     } else {
         None
     };

@@ -7,7 +7,7 @@
 use crate::jupyter::Server;
 use crate::results::{Measure, Method, Sample};
 use crate::rig::seconds;
-use crate::stasis::{blank, rest};
+use crate::stasis::{blank, check, rest};
 use crate::workload::Workload;
 use anyhow::{Context, bail, ensure};
 use std::cell::RefCell;
@@ -90,8 +90,7 @@ impl Podman {
         sample
             .steps
             .extend([("import", seconds(begun, imported)), ("answer", seconds(imported, answered.at))]);
-        let found = self.server.run(&kernel, Workload::checksum())?;
-        ensure!(found == checksum, "the array that podman has restored is another");
+        check(&self.server, &kernel, &checksum, &mut sample)?;
         Ok(sample)
     }
 

@@ -6,13 +6,15 @@ use crate::workload::{PORT, Workload};
 use anyhow::{Context, ensure};
 use stasis_contract::{Event, Manifest, Step};
 use stasis_testbed::{Cluster, ClusterSpec, JobId, wait_for};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Whose session is measured.
 const USER: &str = "alice";
 /// How long a step may take: this waits for conditions, and gives up only on what will never come.
 pub const PATIENCE: Duration = Duration::from_secs(600);
+/// What the clusters are named with; the rest is the number of this process.
+const PREFIX: &str = "bench-session-";
 /// Longer than any dump takes.
 const GRACE_S: u32 = 600;
 
@@ -20,12 +22,13 @@ const GRACE_S: u32 = 600;
 pub struct Rig {
     /// The cluster.
     pub cluster: Cluster,
+    cpus: u32,
     memory_mb: u64,
 }
 
 impl Rig {
-    /// Boots it, with room for one session of `memory_mb` on each node.
-    pub fn up(memory_mb: u64) -> anyhow::Result<Self> {
+    /// Boots it, with room for one session of this size on each node.
+    pub fn up(cpus: u32, memory_mb: u64) -> anyhow::Result<Self> {
         let mut install = artifacts::find()?;
         let folder = tempfile::tempdir().context("cannot make a folder for the key")?;
         let key = folder.path().join("key");
@@ -39,13 +42,15 @@ impl Rig {
             mode: Some(0o600),
         });
         let cluster = Cluster::up(ClusterSpec {
+            cpus,
             memory_mb: memory_mb + 500,
             grace_time_s: GRACE_S,
             plugstack: vec![format!("required {HOOKS}")],
             install,
-            ..ClusterSpec::named(format!("bench-session-{}", std::process::id()))
+            ..ClusterSpec::named(format!("{PREFIX}{}", std::process::id()))
         })?;
-        Ok(Self { cluster, memory_mb })
+        remove_abandoned(cluster.dir());
+        Ok(Self { cluster, cpus, memory_mb })
     }
 
     /// What runs on its nodes.
@@ -66,8 +71,9 @@ impl Rig {
     /// Starts a session and fills it.
     pub fn session(&self, workload: &Workload) -> anyhow::Result<Session<'_>> {
         let script = format!("#!/bin/bash\n{}", Workload::server("\"$HOME\""));
-        let (port, memory) = (format!("--stasis=port={PORT}"), format!("--mem={}", self.memory_mb));
-        let job = self.cluster.sbatch(USER, &[&port, &memory], &script)?;
+        let port = format!("--stasis=port={PORT}");
+        let (cpus, memory) = (format!("--cpus-per-task={}", self.cpus), format!("--mem={}", self.memory_mb));
+        let job = self.cluster.sbatch(USER, &[&port, &cpus, &memory], &script)?;
         let mut session =
             Session { rig: self, job, kernel: String::new(), node: String::new(), others: Vec::new() };
         let running = self.cluster.wait_job_state(job, "RUNNING", PATIENCE)?;
@@ -168,6 +174,19 @@ impl Session<'_> {
             self.rig.cluster.cancel(*job)?;
         }
         Ok(self.rig.cluster.wait_idle(PATIENCE)?)
+    }
+}
+
+/// Takes down what earlier runs left when they were killed.
+fn remove_abandoned(own: &Path) {
+    let siblings = own.parent().and_then(|all| std::fs::read_dir(all).ok()).into_iter().flatten().flatten();
+    for name in siblings.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let pid = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+            && let Err(error) = stasis_testbed::down(&name)
+        {
+            eprintln!("{name} could not be taken down: {error}");
+        }
     }
 }
 

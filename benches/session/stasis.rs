@@ -2,7 +2,7 @@
 //!
 //! What Stasis measures of itself comes from the session's event log; when the session answers is seen from outside.
 
-use crate::jupyter::Answered;
+use crate::jupyter::{Answered, Server};
 use crate::plain::{self, PlainDump};
 use crate::results::{Measure, Method, Sample};
 use crate::rig::{Rig, Session, seconds, time};
@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use stasis_contract::{Event, Step};
 use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A session that has just done something is given a moment to come to rest, as a person gives it many.
 const REST: Duration = Duration::from_secs(1);
@@ -47,8 +47,7 @@ fn measure_session(
     });
     if only.contains(&Method::Stasis) {
         preempted(session, workload, &mut stasis)?;
-        let found = session.server()?.run(&session.kernel, Workload::checksum())?;
-        ensure!(found == checksum, "the array has changed on its way to {}", session.node);
+        check(&session.server()?, &session.kernel, &checksum, &mut stasis)?;
         samples.push(stasis);
     }
     if let Some(dump) = dump {
@@ -75,8 +74,16 @@ fn restore_plain(
     let saved_s = sample.measures.get(&Measure::Saved).context("a dump was measured")?;
     let moved_s = saved_s + restore_s;
     sample.measures.extend([(Measure::Restored, restore_s), (Measure::Moved, moved_s)]);
-    let found = restored.server.run(kernel, Workload::checksum())?;
-    ensure!(found == checksum, "the array that plain CRIU has restored is another");
+    check(&restored.server, kernel, checksum, sample)
+}
+
+/// Checks that the whole array is as it was. How long that takes is told as well: memory may come back later than
+/// the session.
+pub fn check(server: &Server, kernel: &str, checksum: &str, sample: &mut Sample) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let found = server.run(kernel, Workload::checksum())?;
+    ensure!(found == checksum, "{}: the array that was restored is another", sample.method);
+    sample.steps.push(("checksum of the array", begun.elapsed().as_secs_f64()));
     Ok(())
 }
 
@@ -146,6 +153,10 @@ fn move_steps(
         ("answer", at(Step::Resume)?, answered.at),
     ];
     sample.steps.extend(spans.map(|(name, from, to)| (name, seconds(from, to))));
+    let dump = [("of the move: dump", Step::Dump), ("its packing", Step::Pack), ("its commit", Step::Commit)];
+    for (name, step) in dump {
+        sample.steps.push((name, took(events, step)?));
+    }
     sample.steps.push(("of that the successful attempt", answered.attempt_s));
     Ok(())
 }

@@ -16,7 +16,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// A batch script that runs Jupyter's server. `exec`: the session's root is what the container's is.
+    /// The line of shell that runs Jupyter's server.
     pub fn server(folder: &str) -> String {
         format!(
             "exec jupyter server --allow-root --no-browser --ip=0.0.0.0 --port={PORT} --ServerApp.port_retries=0 \
