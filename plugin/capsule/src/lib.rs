@@ -15,6 +15,7 @@ pub mod cpu;
 pub mod criu;
 mod enter;
 pub mod entry;
+mod hush;
 mod init;
 mod namespaces;
 pub mod network;

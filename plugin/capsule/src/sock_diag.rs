@@ -7,6 +7,7 @@
 //! write it into the void. What connects after that is destroyed before the restored tasks run. Loopback
 //! connections stay: both of their ends are in the image.
 
+use crate::hush::{Hushed, settle};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send, socket,
 };
@@ -15,6 +16,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long the session may take to notice that its connections are gone. A server whose event loop is blocked for
 /// longer notices after the move, and may lose a message.
 const NOTICE_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long the holders of connections may take to deal with what they have been given.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(200);
 /// How often it is looked whether that has happened.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -72,13 +76,21 @@ impl Connection {
 /// When the kernel refuses (CONFIG_INET_DIAG_DESTROY is needed).
 pub(crate) fn hang_up() -> io::Result<()> {
     let socket = open()?;
+    let inodes: BTreeSet<String> =
+        outside(&socket)?.iter().map(|connection| format!("socket:[{}]", connection.inode)).collect();
+    let holders = holders(&inodes);
+    if holders.is_empty() {
+        return Ok(());
+    }
+    let _held = Hushed::all_but(&holders);
+    settle(&holders, SETTLE_TIMEOUT);
     wait_until(DRAIN_TIMEOUT, || {
         Ok(outside(&socket)?.iter().all(|connection| connection.unsent_bytes == 0))
     })?;
-    let inodes: BTreeSet<String> =
-        outside(&socket)?.iter().map(|connection| format!("socket:[{}]", connection.inode)).collect();
     destroy_outside_connections()?;
-    wait_until(NOTICE_TIMEOUT, || Ok(!anyone_holds(&inodes)))
+    wait_until(NOTICE_TIMEOUT, || Ok(self::holders(&inodes).is_empty()))?;
+    settle(&holders, SETTLE_TIMEOUT);
+    Ok(())
 }
 
 fn wait_until(timeout: Duration, mut done: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
@@ -89,12 +101,16 @@ fn wait_until(timeout: Duration, mut done: impl FnMut() -> io::Result<bool>) -> 
     Ok(())
 }
 
-/// Whether a process of this pid namespace has one of these sockets open, by their names in proc(5).
-fn anyone_holds(sockets: &BTreeSet<String>) -> bool {
-    let folders = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path().join("fd"));
-    let descriptors = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
-    let mut targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-    targets.any(|target| target.to_str().is_some_and(|target| sockets.contains(target)))
+/// The processes of this pid namespace that have one of these sockets open, by their names in proc(5).
+fn holders(sockets: &BTreeSet<String>) -> BTreeSet<i32> {
+    let holds = |folder: PathBuf| {
+        let descriptors = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+        targets.any(|target| target.to_str().is_some_and(|target| sockets.contains(target)))
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
+    pids.filter(|(_, folder)| holds(folder.join("fd"))).map(|(pid, _)| pid).collect()
 }
 
 fn open() -> io::Result<OwnedFd> {
