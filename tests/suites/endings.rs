@@ -115,7 +115,7 @@ fn requeued(pair: &Pair<'_>) {
     pair.wait_output(job, "tick 20 ", SOON);
     pair.run("ctl", "alice", &["scontrol", "requeue", &job.to_string()]);
     pair.cluster.wait_job_state(job, "PENDING", SOON).unwrap();
-    pair.run("ctl", "alice", &["scontrol", "update", &format!("JobId={job}"), "StartTime=now"]);
+    pair.start_now(job);
     let output = pair.wait_output(job, "began restarts=1", MOVE);
     assert!(output.contains("the session starts anew from its script"), "it says so: {output}");
 }

@@ -124,8 +124,7 @@ fn start_now(pair: &Pair<'_>, job: JobId) {
     wait_until("the job to start again", MOVE, || {
         let now = pair.cluster.job(job)?;
         if now.state() == "PENDING" {
-            let argv = ["scontrol", "update", &format!("JobId={job}"), "StartTime=now"];
-            pair.cluster.exec("ctl", "alice", &argv)?;
+            pair.start_now(job);
         }
         Ok(now.state() == "RUNNING" && now.restarts() > 0)
     })

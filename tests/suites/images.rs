@@ -174,7 +174,7 @@ fn come_back(pair: &Pair<'_>, job: JobId, case: &Case) -> (String, Event) {
         "cd FOLDER; image=$(ls -d 00000? | tail -n 1); pages=$(ls -S $image/pages*.img | head -n 1); ";
     let line = format!("set -e; {}{}", enter.replace("FOLDER", &folder), case.line);
     pair.shell("ctl", case.user, &line);
-    pair.run("ctl", "alice", &["scontrol", "update", &format!("JobId={job}"), "StartTime=now"]);
+    pair.start_now(job);
     let event = pair.wait_event(job, "a restore or a start", MOVE, |event| {
         event.restart_count >= run && matches!(event.step, Step::Restore | Step::Start)
     });

@@ -25,7 +25,7 @@ fn as_plain(pair: &Pair<'_>) {
         pair.cluster.wait_job_state(high, "RUNNING", SOON).unwrap();
         let field = |name| pending.field(name).map(str::to_owned);
         let fields = ["Reason", "Restarts", "ExitCode", "Requeue"].map(field);
-        pair.run("ctl", "alice", &["scontrol", "update", &format!("JobId={job}"), "StartTime=now"]);
+        pair.start_now(job);
         let output = pair.wait_output(job, "began restarts=1", MOVE);
         pair.wait_counting(job);
         pair.cancel(high);
@@ -51,7 +51,7 @@ fn image_from_before(pair: &Pair<'_>) {
     let node = pair.wait_running(job);
     pair.preempt(&node);
     pair.cluster.wait_job_state(job, "PENDING", SOON).unwrap();
-    pair.run("ctl", "alice", &["scontrol", "update", &format!("JobId={job}"), "StartTime=now"]);
+    pair.start_now(job);
     pair.wait_restored(job, 1);
     pair.wait_output(job, "stasis: restored", SOON);
     pair.wait_counting(job);

@@ -195,7 +195,7 @@ fn power_loss(pair: &Pair<'_>) {
     pair.node(&node).kill().unwrap();
     // Nobody on the dead node can spare the job Slurm's wait of two minutes, but its owner can.
     pair.cluster.wait_job_state(job, "PENDING", MOVE).unwrap();
-    pair.run("ctl", "alice", &["scontrol", "update", &format!("JobId={job}"), "StartTime=now"]);
+    pair.start_now(job);
     let there = pair.wait_restored(job, 1);
     assert_eq!(there, pair.other(&node));
     pair.wait_output(job, "stasis: restored on", SOON);
