@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 /// How long slurmctld may take to turn the job pending: epilogs can be slow.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How often it is asked at first; the wait doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The launch credential of the new run must be newer than the revocation of the old, in whole seconds.
+/// The launch credential of the new run must be newer than the revocation of the old, in whole seconds, or the node
+/// fails the job. A full second leaves room for clocks that do not agree.
 const NEWER_CREDENTIAL: Duration = Duration::from_secs(1);
 
 /// Cleans the node of the job, and if the job is to come back, sees to it.
