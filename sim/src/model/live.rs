@@ -217,6 +217,15 @@ impl Live {
         }
     }
 
+    /// Something from every cache line that an event may touch.
+    pub fn look(&self) -> u64 {
+        let cell = self.plan.busy.get(self.cell as usize + 1).map_or(0, |cell| cell.start_ns);
+        let rate = self.machine.map_or(0, |machine| machine.rate_per_h.to_bits());
+        let line_3 = rate ^ self.kernel_idle_since_ns ^ u64::from(self.cell);
+        let line_5 = self.asked_at_ns ^ self.machine_ends_ns ^ self.writing_bytes;
+        self.since_ns ^ self.plan_at_ns ^ self.resident_until_ns ^ line_3 ^ line_5 ^ self.plan.end_ns ^ cell
+    }
+
     /// When the plan's next connection edge, cell or end comes, in nanoseconds of the plan.
     pub fn next_in_plan_ns(&self) -> u64 {
         let edge_ns = self.next_edge_ns();
