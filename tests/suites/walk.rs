@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         .test("files_and_processes_survive", files_and_processes)
         .test("a_checkpoint_on_request_leaves_the_session_running", on_request)
         .test("the_command_line_checkpoints_lists_and_shows", command_line)
+        .test("files_that_grew_since_the_image_do_not_keep_the_session_away", grown_files)
         .test("a_session_outlives_the_power_of_its_node", power_loss)
         .run()
 }
@@ -183,6 +184,41 @@ fn command_line(pair: &Pair<'_>) {
     pair.cancel(job);
     pair.run("ctl", "alice", &["stasis", "rm", &id, "--yes"]);
     assert_eq!(pair.images(job).len(), 0);
+}
+
+/// The image is of an earlier moment than the files on shared storage that the session has open, and others write to
+/// them too: they are opened again as they are now.
+fn grown_files(pair: &Pair<'_>) {
+    let script = r#"#!/bin/bash
+echo before >"$HOME/append-$SLURM_JOB_ID"
+exec 5>"$HOME/write-$SLURM_JOB_ID" 6<>"$HOME/both-$SLURM_JOB_ID" 7>>"$HOME/append-$SLURM_JOB_ID"
+echo "began restarts=${SLURM_RESTART_COUNT:-0}"
+for ((i = 1; i <= 100000; i++)); do
+    echo "tick $i of the counter"
+    for fd in 5 6 7; do printf '%06d\n' $i >&$fd; done
+    sleep 0.1
+done
+"#;
+    let job = pair.submit("alice", &["--stasis"], script);
+    pair.wait_output(job, "tick 30 ", SOON);
+    request(pair, job);
+    pair.wait_step(job, Step::Freeze, SOON);
+    pair.wait_counting(job);
+    pair.run("ctl", "alice", &["scontrol", "requeue", &job.to_string()]);
+    pair.cluster.wait_job_state(job, "PENDING", SOON).unwrap();
+    pair.shell("ctl", "alice", &format!("echo of another >>append-{job}"));
+    pair.run("ctl", "alice", &["scontrol", "update", &format!("JobId={job}"), "StartTime=now"]);
+    pair.wait_restored(job, 1);
+    pair.wait_output(job, "stasis: restored on", SOON);
+    pair.wait_counting(job);
+    pair.cancel(job);
+    let read = |name: &str| pair.shell("ctl", "alice", &format!("cat {name}-{job}"));
+    // Written at its own place in the file, it is as if the time after the checkpoint had not been.
+    for name in ["write", "both"] {
+        let numbers: Vec<u32> = read(name).lines().map(|line| line.parse().unwrap()).collect();
+        assert_counts(&numbers);
+    }
+    assert!(read("append").contains("of another\n"), "nobody's lines are lost");
 }
 
 fn power_loss(pair: &Pair<'_>) {
