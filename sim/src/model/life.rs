@@ -28,12 +28,13 @@ impl World<'_> {
         self.metrics.occupancy.change(self.now_ns, None, Some(Phase::Waiting.state()));
         let mut live = Live::new(plan, wake_gen, machine_gen);
         live.since_ns = self.now_ns;
-        if self.setup.policy.idle.is_predicted() || self.looks_at_size() {
+        if self.predicts || self.looks_at_size() {
             let user = live.plan.user as usize;
             if user >= self.users.len() {
                 self.users.resize(user + 1, super::world::User::default());
             }
             live.observed_bytes = self.users[user].peak_bytes;
+            live.noted_bytes = live.observed_bytes;
         }
         self.lives[slot as usize] = Some(live);
         self.say(slot, |live| {
@@ -97,7 +98,9 @@ impl World<'_> {
             let idle_s = (now_ns - live.kernel_idle_since_ns) as f64 / 1e9;
             let user = live.plan.user as usize;
             live.computing = true;
-            if let Some(user) = self.users.get_mut(user) {
+            if self.predicts
+                && let Some(user) = self.users.get_mut(user)
+            {
                 user.idle.record(idle_s);
             }
             match self.life(slot).phase {
@@ -253,6 +256,8 @@ impl World<'_> {
         let since_s = |then_ns: u64| now_ns.saturating_sub(then_ns) as f64 / 1e9;
         let resident_bytes = live.resident_bytes(now_ns);
         let kernel_idle_s = if live.computing { 0.0 } else { since_s(live.kernel_idle_since_ns) };
+        let user = if self.predicts { self.users.get(live.plan.user as usize) } else { None };
+        let predicted_idle_s = user.and_then(|user| user.idle.predict_s());
         Facts {
             age_s: live.machine.map_or(0.0, |machine| since_s(machine.since_ns)),
             unsaved_s: live.unsaved_ns as f64 / 1e9,
@@ -271,7 +276,7 @@ impl World<'_> {
                 (false, _) => kernel_idle_s,
             },
             expected_wait_s: self.expected_wait_s,
-            predicted_idle_s: self.users.get(live.plan.user as usize).and_then(|user| user.idle.predict_s()),
+            predicted_idle_s,
             idle_uniform: live.idle_uniform,
         }
     }
@@ -453,6 +458,10 @@ impl World<'_> {
         let now_ns = self.now_ns;
         let live = self.life(slot);
         live.observed_bytes = live.observed_bytes.max(live.resident_bytes(now_ns));
+        if live.observed_bytes <= live.noted_bytes {
+            return;
+        }
+        live.noted_bytes = live.observed_bytes;
         let (user, peak_bytes) = (live.plan.user as usize, live.observed_bytes);
         if let Some(user) = self.users.get_mut(user) {
             user.peak_bytes = user.peak_bytes.max(peak_bytes);

@@ -164,6 +164,8 @@ pub struct Live {
     /// How often memory was lost since a cell last ended.
     pub losses: u32,
     pub observed_bytes: u64,
+    /// What of that its user is already remembered for.
+    pub noted_bytes: u64,
     /// Size of the image that is being written.
     pub writing_bytes: u64,
     pub size: Size,
@@ -211,19 +213,21 @@ impl Live {
             idle_periods: 0,
             losses: 0,
             observed_bytes: 0,
+            noted_bytes: 0,
             writing_bytes: 0,
             size: Size { cores_milli: plan.request.cores_milli, memory_bytes: plan.request.memory_bytes },
             plan,
         }
     }
 
-    /// Something from every cache line that an event may touch.
+    /// Something from every cache line that an event may touch, without a branch that would wait for it.
     pub fn look(&self) -> u64 {
         let cell = self.plan.busy.get(self.cell as usize + 1).map_or(0, |cell| cell.start_ns);
-        let rate = self.machine.map_or(0, |machine| machine.rate_per_h.to_bits());
-        let line_3 = rate ^ self.kernel_idle_since_ns ^ u64::from(self.cell);
-        let line_5 = self.asked_at_ns ^ self.machine_ends_ns ^ self.writing_bytes;
-        self.since_ns ^ self.plan_at_ns ^ self.resident_until_ns ^ line_3 ^ line_5 ^ self.plan.end_ns ^ cell
+        let first = self.since_ns ^ self.plan_at_ns ^ self.resident_until_ns ^ self.kernel_idle_since_ns;
+        let second = u64::from(self.machine.is_some()) ^ self.asked_at_ns ^ self.idle_uniform.to_bits();
+        let third = self.machine_ends_ns ^ self.observed_bytes ^ self.writing_bytes;
+        let plan = self.plan.end_ns ^ u64::from(self.plan.user) ^ self.plan.connected.len() as u64;
+        first ^ second ^ third ^ plan ^ cell
     }
 
     /// When the plan's next connection edge, cell or end comes, in nanoseconds of the plan.

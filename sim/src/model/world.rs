@@ -117,6 +117,8 @@ pub(super) struct World<'a> {
     pub free_batch: Vec<u32>,
     /// By user number; empty unless the policy looks at users.
     pub users: Vec<User>,
+    /// True if the policy looks at users' idle periods.
+    pub predicts: bool,
     pub metrics: Metrics,
     pub explain: Explain,
     /// Seconds from asking to having a machine, smoothed: what policies are told to expect.
@@ -199,6 +201,7 @@ impl<'a> World<'a> {
             batch: Vec::new(),
             free_batch: Vec::new(),
             users: Vec::new(),
+            predicts: setup.policy.idle.is_predicted(),
             metrics: Metrics { wait_price_per_h: setup.people.wait_price_per_h, ..Metrics::default() },
             explain: Explain::of(setup.explain),
             expected_wait_s: boot_s,
