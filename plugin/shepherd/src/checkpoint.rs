@@ -111,12 +111,8 @@ pub fn take(
     };
     let result = walk.go(&criu, &dump);
     walk.abandon();
-    // A session that leaves has others waiting for its node: the epilog removes CRIU's files then, and old images go
-    // when it is back.
-    if leave_running || result.is_err() {
-        let _ = fs::remove_dir_all(&images);
-        let _ = store.job.retain(shepherd.handover.spec.keep);
-    }
+    let _ = fs::remove_dir_all(&images);
+    let _ = store.job.retain(shepherd.handover.spec.keep);
     result
 }
 

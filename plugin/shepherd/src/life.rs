@@ -196,9 +196,6 @@ impl Shepherd {
             session.output.say(&message);
         }
         session.output.say(&format!("restored on {} in {seconds:.2} s", self.handover.node));
-        if let Ok(store) = &self.store {
-            let _ = store.job.retain(self.handover.spec.keep);
-        }
         Ok(session)
     }
 
