@@ -20,6 +20,10 @@ const PAGER_SOCKET: &str = "lazy-pages.socket";
 /// How long that may take.
 const PAGER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a restore may take: much longer than the memory of any node takes to be read. A CRIU that hangs must not
+/// keep a session from being restored elsewhere.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// Why a dump or a restore failed.
 #[derive(Debug, Error)]
 pub enum CriuError {
@@ -142,14 +146,14 @@ impl Criu<'_> {
         }
     }
 
-    /// Restores the session; its root becomes a child of the capsule's init. Where the kernel can, the session runs as
-    /// soon as its state is back, and its memory follows, first what it touches and then all the rest, fed by the
-    /// [`Pager`]. Elsewhere all memory is back when this returns.
+    /// Restores the session; its root becomes a child of the capsule's init. With `lazy`, and where the kernel can,
+    /// the session runs as soon as its state is back, and its memory follows, first what it touches and then all the
+    /// rest, fed by the [`Pager`]. Elsewhere all memory is back when this returns.
     ///
     /// # Errors
     /// What went wrong. What was restored of the session may still be in the capsule: end the capsule.
-    pub fn restore(&self, pipes: &[InheritedPipe<'_>]) -> Result<Option<Pager>, CriuError> {
-        let pager = if self.can_page() { Some(self.start_pager()?) } else { None };
+    pub fn restore(&self, pipes: &[InheritedPipe<'_>], lazy: bool) -> Result<Option<Pager>, CriuError> {
+        let pager = if lazy && self.can_page() { Some(self.start_pager()?) } else { None };
         let mut argv = self.argv("restore", "restore.log");
         argv.push("--restore-detached".into());
         argv.extend(pager.is_some().then(|| "--lazy-pages".into()));
@@ -162,7 +166,8 @@ impl Criu<'_> {
         let keep: Vec<BorrowedFd<'_>> = pipes.iter().map(|pipe| pipe.fd).collect();
         let mut command =
             enter::command(self.capsule.helper(), self.capsule.namespaces(), &Identity::Root, &argv, &keep);
-        let status = quiet(&mut command).status().map_err(io_error("run CRIU"))?;
+        let child = quiet(&mut command).spawn().map_err(io_error("run CRIU"))?;
+        let status = wait_at_most(child, RESTORE_TIMEOUT)?;
         if status.success() { Ok(pager) } else { Err(self.failed("restore", status)) }
     }
 
@@ -252,6 +257,24 @@ impl Drop for Pager {
 
 fn quiet(command: &mut std::process::Command) -> &mut std::process::Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
+}
+
+/// Waits for a child, and ends it when it takes too long.
+fn wait_at_most(mut child: Child, timeout: Duration) -> Result<ExitStatus, CriuError> {
+    let pidfd = pidfd_open(&child).map_err(io_error("watch CRIU"))?;
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    let ended = loop {
+        match poll(&mut fds, timeout) {
+            Err(nix::Error::EINTR) => {}
+            result => break result.is_ok_and(|ready| ready > 0),
+        }
+    };
+    if !ended {
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(io_error("wait for CRIU"))?;
+    if ended { Ok(status) } else { Err(io_error("wait for CRIU's restore")(io::ErrorKind::TimedOut.into())) }
 }
 
 /// Waits until CRIU asks (true) or ends (false).

@@ -114,6 +114,9 @@ fn one(shepherd: &Shepherd, candidate: &Candidate) -> Result<Session, Trouble> {
     });
     let started = Instant::now();
     let session = revive(shepherd, &verified, &folder)?;
+    if session.pager.is_none() {
+        let _ = std::fs::remove_dir_all(&folder);
+    }
     shepherd.journal.write(&Event {
         image,
         bytes: Some(verified.manifest().session.resident_bytes),
@@ -185,7 +188,7 @@ fn revive(shepherd: &Shepherd, verified: &VerifiedManifest, folder: &Path) -> Re
         pipes.push(InheritedPipe { fd: err, inode: state.stderr_pipe });
     }
     let criu = Criu { program: &handover.site.criu, capsule: &capsule, images: folder };
-    let pager = criu.restore(&pipes)?;
+    let pager = criu.restore(&pipes, handover.site.lazy)?;
     let trees = private.into_iter().filter(|path| path != Path::new(CAPSULE_DIR)).collect();
     Ok(Session { capsule, network, output, root_pid: state.root_pid, trees, restored: true, pager })
 }
