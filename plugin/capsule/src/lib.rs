@@ -19,6 +19,7 @@ mod hush;
 mod init;
 mod namespaces;
 pub mod network;
+pub mod open_files;
 pub mod processes;
 mod resolver;
 mod sock_diag;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use nix::unistd::{Gid, Uid, chown};
 use stasis_capsule::criu::{Criu, InheritedPipe};
 use stasis_capsule::network::Network;
-use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, Identity, TreeSpec, cpu, trees};
+use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, Identity, TreeSpec, cpu, open_files, trees};
 use stasis_contract::{Event, Manifest, Step};
 use stasis_image::{Candidate, Expected, ExtractError, Refusal, VerifiedManifest};
 use std::path::{Path, PathBuf};
@@ -146,6 +146,7 @@ fn unpack(shepherd: &Shepherd, verified: &VerifiedManifest) -> Result<PathBuf, T
         shepherd.folders.fresh_images().context("no place to unpack the image").map_err(Trouble::Node)?;
     let names = verified.manifest().files.iter().map(|file| file.name.as_str());
     verified.extract_into(&folder, names.filter(|name| !is_tree(verified.manifest(), name)))?;
+    open_files::forget_sizes(&folder).context("cannot prepare CRIU's files").map_err(Trouble::Node)?;
     Ok(folder)
 }
 
