@@ -110,12 +110,15 @@ fn everything(pair: &Pair<'_>) {
         .terminal(&terminal)
         .type_line("HELD=\"in the $(echo shell)\"; cd /tmp; echo \"ready\":$$", "ready:");
     let shell = server.terminal(&terminal).type_line("echo \"pid\"=$$. \"and\" that", "and that");
+    // A request to start one that was tried again on a busy machine may have started two.
+    let kernels = server.kernels();
+    assert!(kernels.contains(&id));
 
     let there = pair.move_away(job);
     assert_eq!(there, pair.other(&node));
     let server = server.moved_to(pair.node(&there).ip());
     server.wait_up();
-    assert_eq!(server.kernels(), [id.as_str()], "the kernel's id");
+    assert_eq!(server.kernels(), kernels, "the kernels' ids");
     let mut kernel = server.connect(&id);
     assert_eq!(kernel.run(CHECK), before, "pids, and the array's sum");
     let mut screen = server.terminal(&terminal);
