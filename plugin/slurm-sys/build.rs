@@ -4,9 +4,9 @@
 use std::{env, path::PathBuf};
 
 /// What Stasis calls and reads; binding all of slurm.h would take longer to compile than all the rest.
-const FUNCTIONS: &str = "slurm_(init|fini|strerror|load_job|load_jobs|load_job_user|free_job_info_msg|requeue|update_job|init_job_desc_msg|\
+const FUNCTIONS: &str = "slurm_(init|strerror|load_job|load_jobs|load_job_user|free_job_info_msg|requeue|update_job|init_job_desc_msg|\
     kill_job|load_ctl_conf|free_ctl_conf|load_partitions|free_partition_info_msg|get_job_steps|\
-    free_job_step_info_response_msg|get_errno|api_version|signal_job)";
+    free_job_step_info_response_msg)";
 
 fn main() {
     println!("cargo::rerun-if-changed=wrapper.h");

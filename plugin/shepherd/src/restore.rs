@@ -141,12 +141,11 @@ fn verify(shepherd: &Shepherd, candidate: &Candidate) -> anyhow::Result<Verified
 
 /// Puts CRIU's files, authenticated, where only root can see them.
 fn unpack(shepherd: &Shepherd, verified: &VerifiedManifest) -> Result<PathBuf, Trouble> {
-    check_cpu(verified.manifest()).map_err(Trouble::Node)?;
-    let folder =
-        shepherd.folders.fresh_images().context("no place to unpack the image").map_err(Trouble::Node)?;
+    check_cpu(verified.manifest())?;
+    let folder = shepherd.folders.fresh_images().context("no place to unpack the image")?;
     let names = verified.manifest().files.iter().map(|file| file.name.as_str());
     verified.extract_into(&folder, names.filter(|name| !is_tree(verified.manifest(), name)))?;
-    open_files::forget_sizes(&folder).context("cannot prepare CRIU's files").map_err(Trouble::Node)?;
+    open_files::forget_sizes(&folder).context("cannot prepare CRIU's files")?;
     Ok(folder)
 }
 
