@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DUMP: &str = include_str!("scripts/dump.sh");
 const RESTORE: &str = include_str!("scripts/restore.sh");
-/// On the disk that Stasis keeps its scratch on.
+/// On the node's disk.
 const FOLDER: &str = "/var/lib/stasis/bench-plain";
 
 /// A dump on a node. It is removed when this is dropped.

@@ -24,8 +24,7 @@ podman: `sync -f` afterwards; Stasis: committed to the shared store, compressed,
 one). *restored*: from the beginning of the restore to the kernel's first answer (Stasis: of the verification; plain CRIU: \
 of the making of the namespaces). *moved*: from the submission of the preempting job to the first answer on the other \
 node; for plain CRIU and podman the sum of dump and restore on one node, with no scheduler and no way to the other node. \
-All on one machine and one disk, read from a warm page cache. Stasis lets a session go \
-on before all its memory is back: the checksum of the whole array, below, shows what that costs later.";
+All on one machine and one disk, read from a warm page cache.";
 
 /// The whole table as Markdown.
 pub fn markdown(results: &Results, machine: &Machine) -> String {

@@ -152,7 +152,7 @@ fn assert_goes_on(pair: &Pair<'_>, job: JobId) {
 #[track_caller]
 fn assert_clean(pair: &Pair<'_>, node: &str, job: JobId) {
     let left = format!(
-        "pgrep -f '[c]apsule-init|[p]asta .*/job-{job}/'; ls -d /run/stasis/job-{job} /var/lib/stasis/job-{job} 2>/dev/null; true"
+        "pgrep -f '[c]apsule-init|[p]asta .*/job-{job}/'; ls -d /run/stasis/job-{job} 2>/dev/null; true"
     );
     let mut seen = String::new();
     let gone = wait_until("the node to be clean", SOON, || {

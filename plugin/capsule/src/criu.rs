@@ -3,22 +3,18 @@
 use crate::Capsule;
 use crate::action::{self, Question};
 use crate::enter::{self, Identity};
+use crate::stream::{Feed, Stream};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// How many of the last lines of CRIU's log go into an error.
 const LOG_LINES: usize = 5;
-
-/// The socket that CRIU's pager makes once it is ready.
-const PAGER_SOCKET: &str = "lazy-pages.socket";
-/// How long that may take.
-const PAGER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a restore may take: much longer than the memory of any node takes to be read. A CRIU that hangs must not
 /// keep a session from being restored elsewhere.
@@ -38,7 +34,7 @@ pub enum CriuError {
     /// CRIU ran and failed.
     #[error("CRIU's {verb} failed ({status}): {log}")]
     Failed {
-        /// `dump`, `restore` or `lazy-pages`.
+        /// `dump` or `restore`.
         verb: &'static str,
         /// How it ended.
         status: ExitStatus,
@@ -73,8 +69,8 @@ pub struct Criu<'a> {
     pub program: &'a Path,
     /// The capsule that it works in.
     pub capsule: &'a Capsule,
-    /// Folder for CRIU's own files, on the node's disk; only root can enter it.
-    pub images: &'a Path,
+    /// Folder for CRIU's sockets, logs and statistics; only root can enter it.
+    pub folder: &'a Path,
 }
 
 /// What is to be dumped.
@@ -108,14 +104,25 @@ pub struct InheritedPipe<'a> {
     pub inode: u64,
 }
 
+/// Who gets a dump.
+pub trait DumpSide {
+    /// The next file begins; the pipe ends with it. Must not wait for that: CRIU writes several files at once.
+    fn file(&mut self, name: String, pipe: File);
+    /// Every file has begun and will end without anything further from CRIU, and the tasks are frozen: waits for the
+    /// files, and returns whether the image is safe.
+    fn is_safe(&mut self) -> bool;
+}
+
 impl Criu<'_> {
-    /// Dumps the session. While all is written and the tasks are still frozen, `keep` is called; when it returns
-    /// true the tasks end (or go on, with `leave_running`), else they go on as if nothing had been.
+    /// Dumps the session, file by file, to `side`. While all is written and the tasks are still frozen, it is asked
+    /// whether the image is safe; when it is, the tasks end (or go on, with `leave_running`), else they go on as if
+    /// nothing had been.
     ///
     /// # Errors
-    /// [`CriuError::NotKept`] when `keep` said no; otherwise what went wrong. The session goes on in any case.
-    pub fn dump(&self, dump: &Dump, keep: &mut dyn FnMut() -> bool) -> Result<DumpReport, CriuError> {
-        let question = Question::listen(self.images).map_err(io_error("listen for CRIU"))?;
+    /// [`CriuError::NotKept`] when the image was not safe; otherwise what went wrong. The session goes on in any case.
+    pub fn dump(&self, dump: &Dump, side: &mut dyn DumpSide) -> Result<DumpReport, CriuError> {
+        let question = Question::listen(self.folder).map_err(io_error("listen for CRIU"))?;
+        let mut stream = Stream::of_dump(self.folder).map_err(io_error("listen for CRIU"))?;
         let mut argv = self.argv("dump", "dump.log");
         argv.extend(["--tree".into(), dump.root_pid.to_string()]);
         argv.extend(["--network-lock", "skip", "--ghost-limit", "64M", "--skip-in-flight"].map(String::from));
@@ -127,17 +134,29 @@ impl Criu<'_> {
         let mut command =
             enter::command(self.capsule.helper(), self.capsule.namespaces(), &identity, &argv, &[]);
         command.env(action::SOCKET, question.path());
-        let mut child = quiet(&mut command).spawn().map_err(io_error("run CRIU"))?;
+        let mut running = Running::start(&mut command)?;
         let (mut dump_s, mut kept) = (None, false);
-        while wait_for_question(&child, &question)? {
-            dump_s = Some(started.elapsed().as_secs_f64());
-            let answered = question.answer(|| {
-                kept = keep();
-                kept
-            });
-            answered.map_err(io_error("answer CRIU"))?;
+        loop {
+            match running.wait(&stream, Some(&question), None)? {
+                Wake::Stream => {
+                    if let Some((name, pipe)) = stream.take().map_err(io_error("take a file from CRIU"))? {
+                        side.file(name, pipe);
+                    }
+                }
+                // All files have been asked for by then, and requests are looked at first.
+                Wake::Question => {
+                    dump_s = Some(started.elapsed().as_secs_f64());
+                    let answered = question.answer(|| {
+                        kept = side.is_safe();
+                        kept
+                    });
+                    answered.map_err(io_error("answer CRIU"))?;
+                }
+                Wake::Ended => break,
+                Wake::Late => {}
+            }
         }
-        let status = child.wait().map_err(io_error("wait for CRIU"))?;
+        let status = running.status()?;
         let frozen_s = started.elapsed().as_secs_f64();
         match dump_s {
             Some(dump_s) if status.success() => Ok(DumpReport { dump_s, frozen_s }),
@@ -146,17 +165,18 @@ impl Criu<'_> {
         }
     }
 
-    /// Restores the session; its root becomes a child of the capsule's init. With `lazy`, and where the kernel can,
-    /// the session runs as soon as its state is back, and its memory follows, first what it touches and then all the
-    /// rest, fed by the [`Pager`]. Elsewhere all memory is back when this returns.
+    /// Restores the session from the files that `find` has; its root becomes a child of the capsule's init.
     ///
     /// # Errors
     /// What went wrong. What was restored of the session may still be in the capsule: end the capsule.
-    pub fn restore(&self, pipes: &[InheritedPipe<'_>], lazy: bool) -> Result<Option<Pager>, CriuError> {
-        let pager = if lazy && self.can_page() { Some(self.start_pager()?) } else { None };
+    pub fn restore(
+        &self,
+        pipes: &[InheritedPipe<'_>],
+        find: &mut dyn FnMut(&str) -> Option<Feed>,
+    ) -> Result<(), CriuError> {
+        let mut stream = Stream::of_restore(self.folder).map_err(io_error("listen for CRIU"))?;
         let mut argv = self.argv("restore", "restore.log");
         argv.push("--restore-detached".into());
-        argv.extend(pager.is_some().then(|| "--lazy-pages".into()));
         for pipe in pipes {
             argv.extend([
                 "--inherit-fd".into(),
@@ -166,92 +186,45 @@ impl Criu<'_> {
         let keep: Vec<BorrowedFd<'_>> = pipes.iter().map(|pipe| pipe.fd).collect();
         let mut command =
             enter::command(self.capsule.helper(), self.capsule.namespaces(), &Identity::Root, &argv, &keep);
-        let child = quiet(&mut command).spawn().map_err(io_error("run CRIU"))?;
-        let status = wait_at_most(child, RESTORE_TIMEOUT)?;
-        if status.success() { Ok(pager) } else { Err(self.failed("restore", status)) }
-    }
-
-    /// Whether the kernel can feed memory to processes that run already.
-    fn can_page(&self) -> bool {
-        let mut check = std::process::Command::new(self.program);
-        quiet(check.args(["check", "--feature", "uffd-noncoop"]))
-            .status()
-            .is_ok_and(|status| status.success())
-    }
-
-    /// Starts CRIU's lazy-pages daemon, which feeds the restored processes from the image through userfaultfd(2).
-    fn start_pager(&self) -> Result<Pager, CriuError> {
-        let argv = self.argv("lazy-pages", "lazy-pages.log");
-        let mut command =
-            enter::command(self.capsule.helper(), self.capsule.namespaces(), &Identity::Root, &argv, &[]);
-        let child = quiet(&mut command).spawn().map_err(io_error("run CRIU's pager"))?;
-        let mut pager = Pager { child, folder: self.images.to_owned() };
-        let socket = self.images.join(PAGER_SOCKET);
-        let deadline = Instant::now() + PAGER_TIMEOUT;
-        while !socket.exists() {
-            if let Some(status) = pager.child.try_wait().map_err(io_error("wait for CRIU's pager"))? {
-                return Err(self.failed("lazy-pages", status));
+        let mut running = Running::start(&mut command)?;
+        let deadline = Instant::now() + RESTORE_TIMEOUT;
+        loop {
+            match running.wait(&stream, None, Some(deadline))? {
+                Wake::Stream => stream.serve(find).map_err(io_error("give a file to CRIU"))?,
+                Wake::Ended => break,
+                Wake::Late => {
+                    return Err(io_error("wait for CRIU's restore")(io::ErrorKind::TimedOut.into()));
+                }
+                Wake::Question => {}
             }
-            if Instant::now() > deadline {
-                return Err(io_error("wait for CRIU's pager")(io::ErrorKind::TimedOut.into()));
-            }
-            std::thread::sleep(Duration::from_millis(1));
         }
-        Ok(pager)
+        let status = running.status()?;
+        if status.success() { Ok(()) } else { Err(self.failed("restore", status)) }
     }
 
     fn argv(&self, verb: &str, log: &str) -> Vec<String> {
-        let images = self.images.display().to_string();
+        let images = self.folder.display().to_string();
         let helper = self.capsule.helper().display().to_string();
         let program = self.program.display().to_string();
-        let fixed =
-            [&program, verb, "--images-dir", &images, "--log-file", log, "-v2", "--action-script", &helper];
+        let fixed = [
+            &program,
+            verb,
+            "--images-dir",
+            &images,
+            "--log-file",
+            log,
+            "-v2",
+            "--stream",
+            "--action-script",
+            &helper,
+        ];
         let options = ["--tcp-established", "--link-remap", "--file-locks", "--manage-cgroups=ignore"];
         fixed.into_iter().chain(options).map(String::from).collect()
     }
 
     fn failed(&self, verb: &'static str, status: ExitStatus) -> CriuError {
-        let log = fs::read(self.images.join(format!("{verb}.log"))).unwrap_or_default();
+        let log = fs::read(self.folder.join(format!("{verb}.log"))).unwrap_or_default();
         CriuError::Failed { verb, status, log: last_errors(&String::from_utf8_lossy(&log)) }
-    }
-}
-
-/// Feeds a restored session with its memory. The session needs it until it has [`Self::is_done`].
-#[derive(Debug)]
-pub struct Pager {
-    child: Child,
-    folder: PathBuf,
-}
-
-impl Pager {
-    /// Whether all memory has arrived.
-    pub fn is_done(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
-    }
-
-    /// Waits until all memory has arrived. Until then the session cannot be dumped.
-    ///
-    /// # Errors
-    /// When the pager failed: the session will soon, too.
-    pub fn finish(&mut self) -> Result<(), CriuError> {
-        let status = self.child.wait().map_err(io_error("wait for CRIU's pager"))?;
-        if status.success() {
-            return Ok(());
-        }
-        let log = fs::read(self.folder.join("lazy-pages.log")).unwrap_or_default();
-        Err(CriuError::Failed {
-            verb: "lazy-pages",
-            status,
-            log: last_errors(&String::from_utf8_lossy(&log)),
-        })
-    }
-}
-
-impl Drop for Pager {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -259,37 +232,72 @@ fn quiet(command: &mut std::process::Command) -> &mut std::process::Command {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
 }
 
-/// Waits for a child, and ends it when it takes too long.
-fn wait_at_most(mut child: Child, timeout: Duration) -> Result<ExitStatus, CriuError> {
-    let pidfd = pidfd_open(&child).map_err(io_error("watch CRIU"))?;
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-    let ended = loop {
-        match poll(&mut fds, timeout) {
-            Err(nix::Error::EINTR) => {}
-            result => break result.is_ok_and(|ready| ready > 0),
-        }
-    };
-    if !ended {
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(io_error("wait for CRIU"))?;
-    if ended { Ok(status) } else { Err(io_error("wait for CRIU's restore")(io::ErrorKind::TimedOut.into())) }
+/// What CRIU, or what became of it, wants of the shepherd.
+enum Wake {
+    /// It asks for a pipe.
+    Stream,
+    /// It asks whether the image is safe.
+    Question,
+    /// It has ended.
+    Ended,
+    /// It has not been heard of in time.
+    Late,
 }
 
-/// Waits until CRIU asks (true) or ends (false).
-fn wait_for_question(child: &Child, question: &Question) -> Result<bool, CriuError> {
-    let pidfd = pidfd_open(child).map_err(io_error("watch CRIU"))?;
-    let mut fds = [
-        PollFd::new(question.listener().as_fd(), PollFlags::POLLIN),
-        PollFd::new(pidfd.as_fd(), PollFlags::POLLIN),
-    ];
-    loop {
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) => return Ok(fds[0].any().unwrap_or(false)),
-            Err(nix::Error::EINTR) => {}
-            Err(errno) => return Err(io_error("wait for CRIU")(errno.into())),
+/// A CRIU that is running. It is killed if it is dropped before it has ended.
+struct Running {
+    child: Child,
+    pidfd: OwnedFd,
+}
+
+impl Running {
+    fn start(command: &mut std::process::Command) -> Result<Self, CriuError> {
+        let child = quiet(command).spawn().map_err(io_error("run CRIU"))?;
+        let pidfd = pidfd_open(&child).map_err(io_error("watch CRIU"))?;
+        Ok(Self { child, pidfd })
+    }
+
+    /// Waits for what comes first, requests for files before all else.
+    fn wait(
+        &self,
+        stream: &Stream,
+        question: Option<&Question>,
+        deadline: Option<Instant>,
+    ) -> Result<Wake, CriuError> {
+        let sources = [
+            (stream.fd(), Wake::Stream),
+            (question.map(|question| question.listener().as_fd()), Wake::Question),
+            (Some(self.pidfd.as_fd()), Wake::Ended),
+        ];
+        let (mut fds, wakes): (Vec<PollFd<'_>>, Vec<Wake>) = sources
+            .into_iter()
+            .filter_map(|(fd, wake)| Some((PollFd::new(fd?, PollFlags::POLLIN), wake)))
+            .unzip();
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let timeout = left
+                .map_or(PollTimeout::NONE, |left| PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            match poll(&mut fds, timeout) {
+                Ok(0) => return Ok(Wake::Late),
+                Ok(_) => break,
+                Err(nix::Error::EINTR) => {}
+                Err(errno) => return Err(io_error("wait for CRIU")(errno.into())),
+            }
         }
+        let ready = fds.iter().zip(wakes).find(|(fd, _)| fd.any().unwrap_or(false));
+        Ok(ready.map_or(Wake::Late, |(_, wake)| wake))
+    }
+
+    fn status(&mut self) -> Result<ExitStatus, CriuError> {
+        self.child.wait().map_err(io_error("wait for CRIU"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Neither does anything to a child that was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -24,6 +24,7 @@ pub mod processes;
 mod resolver;
 mod sock_diag;
 mod spawn;
+pub mod stream;
 pub mod trees;
 
 pub use enter::Identity;

@@ -9,11 +9,8 @@
 //! The file is CRIU's: eight bytes of magic, then entries of four bytes of length and a protobuf message
 //! (images/fdinfo.proto: file_entry; images/regfile.proto: reg_file_entry).
 
-use std::fs;
-use std::io;
-use std::path::Path;
-
-const FILES: &str = "files.img";
+/// The image that this is about.
+pub const FILES: &str = "files.img";
 const MAGIC_BYTES: usize = 8;
 /// Field of file_entry: the reg_file_entry.
 const REG: u64 = 3;
@@ -21,19 +18,8 @@ const REG: u64 = 3;
 const FLAGS: u64 = 2;
 const SIZE: u64 = 8;
 
-/// Takes the sizes of files open for writing out of the CRIU images in this folder.
-///
-/// # Errors
-/// When the images cannot be read or written, or are not as CRIU makes them.
-pub fn forget_sizes(images: &Path) -> io::Result<()> {
-    let path = images.join(FILES);
-    let image = fs::read(&path)?;
-    let image =
-        without_sizes(&image).ok_or_else(|| io::Error::other(format!("{} is damaged", path.display())))?;
-    fs::write(path, image)
-}
-
-fn without_sizes(image: &[u8]) -> Option<Vec<u8>> {
+/// The image without the sizes of files that are open for writing; `None` when it is not as CRIU makes it.
+pub fn without_sizes(image: &[u8]) -> Option<Vec<u8>> {
     let (magic, mut rest) = image.split_at_checked(MAGIC_BYTES)?;
     let mut out = magic.to_vec();
     while !rest.is_empty() {

@@ -42,8 +42,6 @@ pub struct SiteConfig {
     pub pasta: PathBuf,
     /// Folder on the node for what lives as long as a job, readable by root alone.
     pub state: PathBuf,
-    /// Folder on the node's disk where images are unpacked before a restore.
-    pub scratch: PathBuf,
     /// Seconds before the end at which Slurm signals a job that does not say otherwise.
     pub grace_s: u32,
     /// Seconds between checkpoints of a job that does not say otherwise.
@@ -52,9 +50,6 @@ pub struct SiteConfig {
     pub keep: u32,
     /// How images are compressed.
     pub compression: Compression,
-    /// Whether a restored session runs before all its memory is back (`criu lazy-pages`). Faster, and off by default:
-    /// one restore in about a hundred was seen to hang with it.
-    pub lazy: bool,
 }
 
 impl Default for SiteConfig {
@@ -67,12 +62,10 @@ impl Default for SiteConfig {
             criu: "/usr/sbin/criu".into(),
             pasta: "/usr/bin/pasta".into(),
             state: "/run/stasis".into(),
-            scratch: "/var/lib/stasis".into(),
             grace_s: 60,
             interval_s: None,
             keep: 2,
             compression: Compression::default(),
-            lazy: false,
         }
     }
 }
@@ -109,7 +102,6 @@ impl SiteConfig {
             ("criu", &self.criu),
             ("pasta", &self.pasta),
             ("state", &self.state),
-            ("scratch", &self.scratch),
         ];
         let shared = self.shared.iter().map(|path| ("shared", path));
         for (key, path) in paths.into_iter().chain(shared) {
@@ -136,7 +128,6 @@ fn toml_line(key: &str, value: &str) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let value = match key {
         "shared" => format!("[{}]", value.split(':').map(quoted).collect::<Vec<_>>().join(", ")),
-        "lazy" if matches!(value, "true" | "false") => value.to_owned(),
         _ if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => value.to_owned(),
         _ => quoted(value),
     };
@@ -160,11 +151,10 @@ mod tests {
             "shared=/home:/project",
             "keep=3",
             "compression=zstd",
-            "lazy=true",
         ])
         .unwrap();
         let from_toml = SiteConfig::from_toml(
-            "store = '/scratch/stasis'\nshared = ['/home', '/project']\nkeep = 3\ncompression = 'zstd'\nlazy = true",
+            "store = '/scratch/stasis'\nshared = ['/home', '/project']\nkeep = 3\ncompression = 'zstd'",
         )
         .unwrap();
         assert_eq!(from_arguments, from_toml);

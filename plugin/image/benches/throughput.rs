@@ -1,4 +1,4 @@
-//! How fast images are written, committed, verified and unpacked, by kind of content and compression.
+//! How fast images are written, committed, and streamed, by kind of content and compression.
 //!
 //! Run with `cargo bench -p stasis-image`, as root, since a key file is root's. The store is made in the
 //! temporary folder, or in the folder that STASIS_BENCH_STORE names. The table in the crate's documentation
@@ -82,24 +82,11 @@ fn write(job: &Job, key: &Key, content: &[u8], compression: Compression) -> (Dur
     (poured, begin.elapsed(), committed.manifest().stored_bytes())
 }
 
-fn read(criterion: &mut Criterion, job: &Job, key: &Key, folder: &Path, id: &str) {
+fn read(criterion: &mut Criterion, job: &Job, key: &Key, id: &str) {
     let expected = Expected { cluster: "bench".into(), job_id: 1, uid: UID, gid: None, restart_count: 1 };
     let image = job.images().unwrap().remove(0).open(key, &expected).unwrap();
     let mut group = criterion.benchmark_group("read");
     group.sample_size(10).throughput(Throughput::Bytes(CONTENT_BYTES as u64));
-    group.bench_function(BenchmarkId::new("verify", id), |bencher| bencher.iter(|| image.verify().unwrap()));
-    group.bench_function(BenchmarkId::new("extract", id), |bencher| {
-        bencher.iter_custom(|count| {
-            let mut total = Duration::ZERO;
-            for _ in 0..count {
-                let begin = Instant::now();
-                image.extract_into(folder, ["pages.img"]).unwrap();
-                total += begin.elapsed();
-                std::fs::remove_file(folder.join("pages.img")).unwrap();
-            }
-            total
-        });
-    });
     group.bench_function(BenchmarkId::new("stream", id), |bencher| {
         bencher
             .iter(|| std::io::copy(&mut image.reader("pages.img").unwrap(), &mut std::io::sink()).unwrap());
@@ -110,7 +97,6 @@ fn read(criterion: &mut Criterion, job: &Job, key: &Key, folder: &Path, id: &str
 /// A store for the benches, a job in it, and a folder to unpack into.
 struct World {
     folder: tempfile::TempDir,
-    target: tempfile::TempDir,
     key: Key,
     job: Job,
 }
@@ -127,10 +113,8 @@ impl World {
         Key::create(&key_path).unwrap();
         let key = Key::load(&key_path).expect("run this as root: a key must be root's");
         let user = User { uid: UID, gid: UID, groups: Vec::new() };
-        let target = tempfile::tempdir_in(folder.path()).unwrap();
-        set_mode(target.path(), 0o700);
         let job = Store::open(folder.path()).unwrap().job("bench", 1, user).unwrap();
-        Self { folder, target, key, job }
+        Self { folder, key, job }
     }
 }
 
@@ -169,27 +153,26 @@ fn per_core(mut work: impl FnMut()) -> f64 {
 fn table(_: &mut Criterion) {
     let world = World::new();
     let expected = Expected { cluster: "bench".into(), job_id: 1, uid: UID, gid: None, restart_count: 1 };
-    println!("| content | compression | stored | write | verify | stream |\n|---|---|---|---|---|---|");
+    println!("| content | compression | stored | write | stream |\n|---|---|---|---|---|");
     for (kind, content) in &contents() {
         for compression in ALL {
             let mut stored = 0;
             let written = per_core(|| stored = write(&world.job, &world.key, content, compression).2);
             world.job.retain(1).unwrap();
             let image = world.job.images().unwrap().remove(0).open(&world.key, &expected).unwrap();
-            let verified = per_core(|| assert_eq!(image.verify().unwrap(), CONTENT_BYTES as u64));
             let streamed = per_core(|| {
                 std::io::copy(&mut image.reader("pages.img").unwrap(), &mut std::io::sink()).unwrap();
             });
             let (name, stored) =
                 (format!("{compression:?}").to_lowercase(), stored as f64 / CONTENT_BYTES as f64);
-            println!("| {kind} | {name} | {stored:.3} | {written:.2} | {verified:.2} | {streamed:.2} |");
+            println!("| {kind} | {name} | {stored:.3} | {written:.2} | {streamed:.2} |");
         }
     }
     world.job.remove().unwrap();
 }
 
 fn throughput(criterion: &mut Criterion) {
-    let World { folder, target, key, job } = World::new();
+    let World { folder, key, job } = World::new();
     for (kind, content) in &contents() {
         for compression in ALL {
             let id = format!("{kind}/{compression:?}").to_lowercase();
@@ -211,7 +194,7 @@ fn throughput(criterion: &mut Criterion) {
                 group.finish();
             }
             job.retain(1).unwrap();
-            read(criterion, &job, &key, target.path(), &id);
+            read(criterion, &job, &key, &id);
         }
     }
     job.remove().unwrap();

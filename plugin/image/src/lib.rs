@@ -18,7 +18,6 @@
 //! let job = Store::open(Path::new("/shared/stasis"))?.job("cluster", 4711, user)?;
 //!
 //! let staged = job.begin(job.next_number()?, &key)?;
-//! staged.add_folder(Path::new("/run/stasis/4711/dump"), Compression::Lz4)?;
 //! staged.add("tmp.tar", Compression::Lz4, std::io::stdin())?; // a pipe: any `Read`, also from other threads
 //! let committed: CommittedImage = staged.commit(origin, session)?;
 //! job.retain(2)?;
@@ -28,8 +27,7 @@
 //! for image in job.images()? {
 //!     match image.open(&key, &expected) {
 //!         Ok(verified) => {
-//!             let names = verified.manifest().files.iter().map(|file| file.name.as_str());
-//!             verified.extract_into(Path::new("/var/lib/stasis/4711"), names)?;
+//!             verified.reader("tmp.tar")?.pour_into(&std::fs::File::create("a pipe")?)?;
 //!             break;
 //!         }
 //!         Err(refusal) => eprintln!("image {} is not restored: {refusal}", image.number()),
@@ -106,15 +104,17 @@ mod commit;
 mod credentials;
 mod error;
 mod events;
-mod extract;
 mod fault;
+mod flush;
 mod key;
 mod name;
+mod pace;
 mod pool;
 mod reader;
 mod refusal;
 mod seal;
 mod sink;
+mod splice;
 mod stage;
 mod store;
 mod verified;
@@ -125,7 +125,6 @@ pub use commit::CommittedImage;
 pub use credentials::{CredentialError, User};
 pub use error::StoreError;
 pub use events::EventLog;
-pub use extract::ExtractError;
 pub use key::{Key, KeyError};
 pub use reader::VerifiedReader;
 pub use refusal::Refusal;

@@ -9,6 +9,8 @@ use crate::chunk::CHUNK_BYTES;
 use crate::codec::Encoder;
 use crate::credentials::{User, assert_not_worn};
 use crate::error::StoreError;
+use crate::flush::Flusher;
+use crate::pace::Pace;
 use crate::sink::Sink;
 use std::collections::VecDeque;
 use std::io;
@@ -59,6 +61,10 @@ pub(crate) struct Shared {
     work: Condvar,
     room: Condvar,
     spare: Mutex<Vec<Vec<u8>>>,
+    /// How fast the threads and the storage are.
+    pub(crate) pace: Arc<Mutex<Pace>>,
+    /// Brings to the storage what they write.
+    pub(crate) flusher: Flusher,
     in_flight_max: usize,
 }
 
@@ -80,12 +86,15 @@ impl Pool {
     pub(crate) fn start(user: &User) -> io::Result<Self> {
         assert_not_worn();
         let count = thread_count();
+        let pace = Arc::new(Mutex::new(Pace::new(count)));
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             work: Condvar::new(),
             room: Condvar::new(),
             spare: Mutex::default(),
-            in_flight_max: 2 * count + 2,
+            flusher: Flusher::start(Arc::clone(&pace))?,
+            pace,
+            in_flight_max: 4 * count + 8,
         });
         let mut pool = Self { shared, threads: Vec::with_capacity(count) };
         for _ in 0..count {

@@ -7,8 +7,8 @@ use crate::chunk::CHUNK_BYTES;
 use crate::credentials::assert_not_worn;
 use crate::pool::thread_count;
 use crate::refusal::Refusal;
-use crate::verified::{Chunk, ChunkReader, VerifiedFile, VerifiedManifest};
-use std::io::{self, Read};
+use crate::verified::{ChunkReader, VerifiedFile, VerifiedManifest};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -29,6 +29,8 @@ pub struct VerifiedReader {
     current: Vec<u8>,
     given: usize,
     failed: bool,
+    spare: Vec<u8>,
+    recycled: usize,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,16 @@ impl VerifiedManifest {
             Source::start(&file)
                 .map_err(|error| crate::StoreError::io("start threads for", self.path(), error))?
         };
-        Ok(VerifiedReader { source, file, next: 0, current: Vec::new(), given: 0, failed: false })
+        Ok(VerifiedReader {
+            source,
+            file,
+            next: 0,
+            current: Vec::new(),
+            given: 0,
+            failed: false,
+            spare: Vec::new(),
+            recycled: 0,
+        })
     }
 }
 
@@ -88,7 +99,7 @@ fn read_ahead(
     let mut reader = ChunkReader::default();
     for index in indices {
         let mut buffer = spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES));
-        let decoded = file.chunk(index, &mut reader).map(|chunk| fill(&mut buffer, chunk)).map(|()| buffer);
+        let decoded = file.chunk_into(index, &mut reader, &mut buffer).map(|()| buffer);
         let failed = decoded.is_err();
         if sender.send(decoded).is_err() || failed {
             return;
@@ -96,37 +107,81 @@ fn read_ahead(
     }
 }
 
-fn fill(buffer: &mut Vec<u8>, chunk: Chunk) {
-    buffer.clear();
-    match chunk {
-        Chunk::Zeros(length) => buffer.resize(length, 0),
-        Chunk::Bytes(bytes) => buffer.extend_from_slice(bytes),
-    }
-}
-
 impl VerifiedReader {
+    /// Bytes of content that are still to come.
+    pub fn left(&self) -> u64 {
+        let entry = self.file.entry();
+        let begun = entry.bytes.min(self.next * u64::from(entry.chunk_bytes));
+        entry.bytes - begun + (self.current.len() - self.given) as u64
+    }
+
+    /// The next chunk's content, or what is left of the present one, to keep; empty at the end.
+    ///
+    /// # Errors
+    /// The [`Refusal`], wrapped.
+    pub fn next_chunk(&mut self) -> io::Result<Vec<u8>> {
+        self.fill_buf()?;
+        let mut chunk = std::mem::take(&mut self.current);
+        chunk.drain(..std::mem::take(&mut self.given));
+        Ok(chunk)
+    }
+
+    /// Gives back a chunk's memory, to be filled again.
+    pub fn recycle(&mut self, chunk: Vec<u8>) {
+        match &self.source {
+            Source::Inline(_) => self.spare = chunk,
+            Source::Ahead { lanes, .. } => {
+                self.recycled += 1;
+                // Lanes that have enough let it go.
+                let _ = lanes[self.recycled % lanes.len()].used.try_send(chunk);
+            }
+        }
+    }
+
     fn advance(&mut self) -> Result<(), Refusal> {
         let used = std::mem::take(&mut self.current);
         self.given = 0;
+        if used.capacity() > 0 {
+            self.recycle(used);
+        }
         match &mut self.source {
             Source::Inline(reader) => {
-                self.current = used;
-                let chunk = self.file.chunk(self.next, reader)?;
-                fill(&mut self.current, chunk);
+                let mut chunk = std::mem::take(&mut self.spare);
+                self.file.chunk_into(self.next, reader, &mut chunk)?;
+                self.current = chunk;
             }
             Source::Ahead { lanes, .. } => {
-                let count = lanes.len() as u64;
-                let lane = &lanes[(self.next % count) as usize];
+                let lane = &lanes[(self.next % lanes.len() as u64) as usize];
                 let died = || Refusal::Malformed(format!("reading {} ended early", self.file.entry().name));
                 self.current = lane.chunks.recv().map_err(|_| died())??;
-                let before = self.next.wrapping_add(count - 1) % count;
-                if used.capacity() > 0 {
-                    let _ = lanes[before as usize].used.try_send(used);
-                }
             }
         }
         self.next += 1;
         Ok(())
+    }
+}
+
+impl BufRead for VerifiedReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let refused = |reason: Box<dyn std::error::Error + Send + Sync>| {
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        };
+        if self.failed {
+            return Err(refused("an earlier part of this file was refused".into()));
+        }
+        if self.given == self.current.len()
+            && self.next < self.file.chunk_count()
+            && let Err(refusal) = self.advance()
+        {
+            self.failed = true;
+            self.current.clear();
+            return Err(refused(refusal.into()));
+        }
+        Ok(&self.current[self.given..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.given += count;
     }
 }
 
@@ -135,25 +190,10 @@ impl Read for VerifiedReader {
         if out.is_empty() {
             return Ok(0);
         }
-        if self.failed {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "an earlier part of this file was refused",
-            ));
-        }
-        if self.given == self.current.len() {
-            if self.next == self.file.chunk_count() {
-                return Ok(0);
-            }
-            if let Err(refusal) = self.advance() {
-                self.failed = true;
-                self.current.clear();
-                return Err(io::Error::new(io::ErrorKind::InvalidData, refusal));
-            }
-        }
-        let count = out.len().min(self.current.len() - self.given);
-        out[..count].copy_from_slice(&self.current[self.given..self.given + count]);
-        self.given += count;
+        let buffered = self.fill_buf()?;
+        let count = out.len().min(buffered.len());
+        out[..count].copy_from_slice(&buffered[..count]);
+        self.consume(count);
         Ok(count)
     }
 }

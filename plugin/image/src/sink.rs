@@ -7,23 +7,27 @@ use crate::chunk::{CHUNK_BYTES, ENTRY_BYTES, Entry, Header, Seal};
 use crate::codec::{Encoder, Encoding};
 use crate::error::StoreError;
 use crate::pool::{Permit, Shared, Task, lock, wait};
+use nix::fcntl::{FallocateFlags, fallocate};
 use stasis_contract::Compression;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
 
-/// Writeback is begun whenever this many bytes wait for it, so that the fsync at commit finds little to do.
-const WRITEBACK_BYTES: u64 = 8 << 20;
+/// Brought to the storage whenever this many bytes wait for it.
+const WRITEBACK_BYTES: u64 = 16 << 20;
+/// Room is asked for in pieces of this many bytes, once a file has more than one chunk: local file systems then fill
+/// their cache in half the time. What is too much is given back at the end.
+const ROOM_BYTES: u64 = 64 << 20;
 /// Unit of writeback: a page that is only half written is left for later.
 const PAGE_BYTES: u64 = 4096;
 
 /// A file that chunks are poured into.
 pub(crate) struct Sink {
-    file: File,
+    file: Arc<File>,
     path: PathBuf,
     seal: Seal,
     compression: Compression,
@@ -39,8 +43,14 @@ struct State {
     table: Vec<Entry>,
     /// Where the next chunk goes.
     end: u64,
+    /// The chunks that have their place and are not yet written.
+    placed: VecDeque<(u64, Sealed)>,
+    /// Whether a thread is writing: more than one would only wait for the file's lock in the kernel.
+    writing: bool,
     /// Up to where writeback was begun.
     begun: u64,
+    /// Up to where room was asked for.
+    room: u64,
     /// Chunks handed over and not yet dealt with.
     outstanding: u64,
     failure: Option<StoreError>,
@@ -71,7 +81,14 @@ impl Drop for Settle<'_> {
 
 impl Sink {
     pub(crate) fn new(file: File, path: PathBuf, seal: Seal, compression: Compression) -> Self {
-        Self { file, path, seal, compression, state: Mutex::default(), settled: Condvar::new() }
+        Self {
+            file: Arc::new(file),
+            path,
+            seal,
+            compression,
+            state: Mutex::default(),
+            settled: Condvar::new(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -137,7 +154,7 @@ impl Sink {
     ) -> io::Result<(u64, Sealed)> {
         let Task { index, last, content, length, .. } = task;
         let mut out = pool.buffer();
-        let (encoding, stored) = encoder.encode(self.compression, &content[..length], &mut out)?;
+        let (encoding, stored) = self.encode(&content[..length], &mut out, encoder, pool)?;
         let (bytes, unused) = if encoding == Encoding::Raw { (content, out) } else { (out, content) };
         pool.recycle(unused);
         let header = Header { index, last, plain: length as u32, encoding };
@@ -145,38 +162,92 @@ impl Sink {
         Ok((index, Sealed { entry: Entry { stored: stored as u32, encoding, mac }, bytes, permit }))
     }
 
-    /// Gives the chunk its place, and all that waited for it theirs, and writes them.
+    /// Compresses the content, unless it is written sooner as it is.
+    fn encode(
+        &self,
+        plain: &[u8],
+        out: &mut [u8],
+        encoder: &mut Encoder,
+        pool: &Shared,
+    ) -> io::Result<(Encoding, usize)> {
+        if self.compression == Compression::Lz4 && !lock(&pool.pace).compresses() {
+            return encoder.encode(Compression::None, plain, out);
+        }
+        let started = Instant::now();
+        let (encoding, stored) = encoder.encode(self.compression, plain, out)?;
+        if encoding != Encoding::Zero {
+            lock(&pool.pace).encoded(plain.len(), stored, started.elapsed());
+        }
+        Ok((encoding, stored))
+    }
+
+    /// Gives the chunk its place, and all that waited for it theirs, and writes them, unless another thread is
+    /// writing: then that one does.
     fn settle(&self, (index, sealed): (u64, Sealed), pool: &Shared) -> io::Result<()> {
-        let mut placed = Vec::new();
         let mut state = lock(&self.state);
         state.waiting.insert(index, sealed);
         while let Some(sealed) = {
             let next = state.table.len() as u64;
             state.waiting.remove(&next)
         } {
-            placed.push((state.end, sealed.entry.stored as usize, sealed.bytes, sealed.permit));
+            let offset = state.end;
             state.end += u64::from(sealed.entry.stored);
-            state.table.push(sealed.entry);
+            state.table.push(sealed.entry.clone());
+            state.placed.push_back((offset, sealed));
         }
-        drop(state);
-        for (offset, stored, bytes, permit) in placed {
-            self.file.write_all_at(&bytes[..stored], offset)?;
-            pool.recycle(bytes);
-            drop(permit);
+        if state.writing {
+            return Ok(());
         }
-        self.begin_writeback();
+        state.writing = true;
+        while let Some((offset, sealed)) = state.placed.pop_front() {
+            drop(state);
+            let written = self.write(offset, sealed, pool);
+            state = lock(&self.state);
+            if written.is_err() {
+                // The file has failed. Chunks that are still to come give up at once.
+                state.placed.clear();
+                state.writing = false;
+                return written;
+            }
+        }
+        state.writing = false;
         Ok(())
     }
 
-    fn begin_writeback(&self) {
+    fn write(&self, offset: u64, sealed: Sealed, pool: &Shared) -> io::Result<()> {
+        let stored = sealed.entry.stored as usize;
+        self.make_room(offset, offset + stored as u64);
+        self.file.write_all_at(&sealed.bytes[..stored], offset)?;
+        self.begin_writeback(offset + stored as u64, pool);
+        pool.recycle(sealed.bytes);
+        drop(sealed.permit);
+        Ok(())
+    }
+
+    /// Asks for room ahead of a chunk that is not the first. Where there is none, or the file system cannot do this,
+    /// the chunk itself will show.
+    fn make_room(&self, offset: u64, end: u64) {
         let mut state = lock(&self.state);
-        let (begin, end) = (state.begun, state.end / PAGE_BYTES * PAGE_BYTES);
+        if offset == 0 || end <= state.room {
+            return;
+        }
+        let from = state.room.max(offset);
+        state.room = end + ROOM_BYTES;
+        let length = (state.room - from) as libc::off_t;
+        drop(state);
+        let _ = fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, from as libc::off_t, length);
+    }
+
+    /// Has what lies before `end` brought to the storage, once there is enough of it.
+    fn begin_writeback(&self, end: u64, pool: &Shared) {
+        let mut state = lock(&self.state);
+        let (begin, end) = (state.begun, end / PAGE_BYTES * PAGE_BYTES);
         if end - begin < WRITEBACK_BYTES {
             return;
         }
         state.begun = end;
         drop(state);
-        start_writeback(&self.file, begin, end - begin);
+        pool.flusher.begin(&self.file, begin, end - begin);
     }
 
     /// Waits until every announced chunk is written, and writes the table. Returns the file's bytes in the
@@ -200,7 +271,9 @@ impl Sink {
             .write_all_at(&table, state.end)
             .map_err(|source| StoreError::io("write", &self.path, source))?;
         let stored = state.end + table.len() as u64;
-        start_writeback(&self.file, state.begun, stored - state.begun);
+        if state.room > stored {
+            self.file.set_len(stored).map_err(|source| StoreError::io("write", &self.path, source))?;
+        }
         Ok((stored, self.seal.table(&table, content_bytes)))
     }
 
@@ -208,11 +281,4 @@ impl Sink {
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.file.sync_all().map_err(|source| StoreError::io("fsync", &self.path, source))
     }
-}
-
-/// Asks the kernel to begin writing a range of a file. Only a hint: failures show at fsync.
-fn start_writeback(file: &File, offset: u64, length: u64) {
-    let (offset, length) = (offset as libc::off64_t, length as libc::off64_t);
-    // SAFETY: the descriptor is open as long as `file` is borrowed; no memory is passed.
-    unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, libc::SYNC_FILE_RANGE_WRITE) };
 }

@@ -12,14 +12,11 @@ use crate::name;
 use crate::pool::{Pool, Task, lock};
 use crate::sink::Sink;
 use crate::walk::Dir;
-use nix::fcntl::OFlag;
 use stasis_contract::{Compression, FileEntry};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use thiserror::Error;
 
@@ -41,14 +38,6 @@ pub enum StageError {
         /// The file of the image.
         name: String,
         /// The reader's error.
-        source: io::Error,
-    },
-    /// A folder that was to be put in could not be read, or holds more than regular files.
-    #[error("cannot put {path} in the image: {source}")]
-    Folder {
-        /// The folder or the entry in it.
-        path: PathBuf,
-        /// The system's error.
         source: io::Error,
     },
     /// Two files have one name.
@@ -160,36 +149,6 @@ impl StagedImage {
         let mut file = self.file(name, compression)?;
         file.pour(reader)?;
         file.finish()
-    }
-
-    /// Puts every file of a folder in, under its own name. The folder must be one that only this process's
-    /// user can write, and hold regular files only.
-    ///
-    /// # Errors
-    /// When the folder holds anything else, cannot be read, or the store refuses.
-    pub fn add_folder(&self, folder: &Path, compression: Compression) -> Result<Vec<FileEntry>, StageError> {
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| StageError::Folder { path, source }
-        };
-        let mut paths = Vec::new();
-        for entry in folder.read_dir().map_err(failed(folder))? {
-            paths.push(entry.map_err(failed(folder))?.path());
-        }
-        paths.sort_unstable();
-        let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
-        paths
-            .iter()
-            .map(|path| {
-                let file =
-                    OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed(path))?;
-                if !file.metadata().map_err(failed(path))?.is_file() {
-                    return Err(failed(path)(io::Error::other("not a regular file")));
-                }
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                self.add(&name, compression, file)
-            })
-            .collect()
     }
 
     /// Where the image grows, for messages.

@@ -3,7 +3,7 @@
 //! The store's owner can change a file at any moment. Each chunk is therefore read into memory once, and it
 //! is this memory that is authenticated and decoded; nothing is read twice and nothing is mapped.
 
-use crate::chunk::{Place, Seal, Table};
+use crate::chunk::{Header, Place, Seal, Table};
 use crate::codec::{Decoder, Encoding};
 use crate::credentials::User;
 use crate::error::StoreError;
@@ -164,26 +164,75 @@ impl VerifiedFile {
     /// # Errors
     /// When there is no such chunk, it is not what was written, or the store cannot be read.
     pub fn chunk<'r>(&self, index: u64, reader: &'r mut ChunkReader) -> Result<Chunk<'r>, Refusal> {
+        let (header, stored) = self.authentic(index, &mut reader.stored)?;
+        match header.encoding {
+            Encoding::Zero => Ok(Chunk::Zeros(header.plain as usize)),
+            Encoding::Raw => Ok(Chunk::Bytes(&reader.stored[..stored])),
+            Encoding::Lz4 | Encoding::Zstd => {
+                let content = resized(&mut reader.plain, header.plain as usize);
+                self.decode(header, &reader.stored[..stored], content, &mut reader.decoder)?;
+                Ok(Chunk::Bytes(content))
+            }
+        }
+    }
+
+    /// Like [`Self::chunk`], into a buffer of its own.
+    pub(crate) fn chunk_into(
+        &self,
+        index: u64,
+        reader: &mut ChunkReader,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let plain = self.header(index)?.plain as usize;
+        match self.header(index)?.encoding {
+            Encoding::Zero => {
+                self.authentic(index, &mut reader.stored)?;
+                out.clear();
+                out.resize(plain, 0);
+            }
+            Encoding::Raw => drop(self.authentic(index, out)?),
+            Encoding::Lz4 | Encoding::Zstd => {
+                let (header, stored) = self.authentic(index, &mut reader.stored)?;
+                let content = resized(out, plain);
+                self.decode(header, &reader.stored[..stored], content, &mut reader.decoder)?;
+            }
+        }
+        out.truncate(plain);
+        Ok(())
+    }
+
+    fn header(&self, index: u64) -> Result<Header, Refusal> {
+        let outside = || Refusal::Malformed(format!("{} has no chunk {index}", self.entry.name));
+        let (entry, _) = self.table.entry(index).ok_or_else(outside)?;
+        Ok(self.table.header(index, entry.encoding))
+    }
+
+    /// Reads a chunk as it is kept, to the beginning of `into`, and authenticates it there. Returns what it is and
+    /// its length.
+    fn authentic(&self, index: u64, into: &mut Vec<u8>) -> Result<(Header, usize), Refusal> {
+        let header = self.header(index)?;
         let name = &self.entry.name;
         let outside = || Refusal::Malformed(format!("{name} has no chunk {index}"));
         let (entry, offset) = self.table.entry(index).ok_or_else(outside)?;
-        let header = self.table.header(index, entry.encoding);
-        let plain = header.plain as usize;
-        let stored = resized(&mut reader.stored, entry.stored as usize);
+        let stored = resized(into, entry.stored as usize);
         read_exactly(&self.file, stored, offset, &self.entry, &self.path)?;
         if self.seal.chunk(header, stored) != entry.mac {
             return Err(Refusal::Edited(format!("chunk {index} of {name}")));
         }
-        match entry.encoding {
-            Encoding::Zero => Ok(Chunk::Zeros(plain)),
-            Encoding::Raw => Ok(Chunk::Bytes(stored)),
-            Encoding::Lz4 | Encoding::Zstd => {
-                let content = resized(&mut reader.plain, plain);
-                let decoded = reader.decoder.decode(entry.encoding, stored, content);
-                decoded.map_err(|error| Refusal::Malformed(format!("chunk {index} of {name}: {error}")))?;
-                Ok(Chunk::Bytes(content))
-            }
-        }
+        Ok((header, stored.len()))
+    }
+
+    fn decode(
+        &self,
+        header: Header,
+        stored: &[u8],
+        content: &mut [u8],
+        decoder: &mut Decoder,
+    ) -> Result<(), Refusal> {
+        let decoded = decoder.decode(header.encoding, stored, content);
+        decoded.map_err(|error| {
+            Refusal::Malformed(format!("chunk {} of {}: {error}", header.index, self.entry.name))
+        })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::journal::now_unix_ms;
 use crate::life::{Session, Shepherd};
-use crate::pages::{self, PagePacker};
-use stasis_capsule::criu::{Criu, CriuError, Dump};
+use crate::pack::Packer;
+use stasis_capsule::criu::{Criu, CriuError, Dump, DumpSide};
 use stasis_capsule::processes::{self, Refusal, SessionFacts};
 use stasis_capsule::trees::TreeError;
 use stasis_capsule::{CAPSULE_DIR, Identity, cpu, network, trees};
@@ -12,7 +12,7 @@ use stasis_image::{CommittedImage, StageError, StagedImage, StoreError};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 use thiserror::Error;
 
@@ -37,10 +37,10 @@ pub enum CheckpointError {
         /// Its name.
         name: String,
     },
-    /// The node's disk refused.
+    /// The node refused.
     #[error("cannot use {path}: {source}")]
-    Scratch {
-        /// The folder or file.
+    Folder {
+        /// The folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -57,6 +57,9 @@ pub enum CheckpointError {
     /// A private folder could not be packed.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// The node has no room for another thread.
+    #[error("cannot start a thread: {0}")]
+    Threads(io::Error),
     /// A fault of Stasis itself.
     #[error("internal error: {0}")]
     Internal(&'static str),
@@ -78,7 +81,6 @@ pub fn take(
 ) -> Result<CommittedImage, CheckpointError> {
     let store = shepherd.store.as_ref().map_err(|reason| CheckpointError::Unprotected(reason.clone()))?;
     refuse_steps(shepherd)?;
-    session.complete_memory()?;
     let facts = processes::examine(&session.capsule, session.root_pid, shepherd.handover.uid)?;
     let number = store.job.next_number()?;
     shepherd.journal.write(&Event {
@@ -86,16 +88,18 @@ pub fn take(
         trigger: Some(trigger),
         ..shepherd.journal.event(Step::Trigger)
     });
-    let images = shepherd.folders.fresh_images().map_err(scratch(&shepherd.folders.scratch))?;
-    let criu = Criu { program: &shepherd.handover.site.criu, capsule: &session.capsule, images: &images };
+    let folder = shepherd
+        .folders
+        .fresh_criu()
+        .map_err(|source| CheckpointError::Folder { path: shepherd.folders.state.clone(), source })?;
+    let criu = Criu { program: &shepherd.handover.site.criu, capsule: &session.capsule, folder: &folder };
     let dump = Dump {
         root_pid: session.root_pid,
         uid: shepherd.handover.uid,
         gid: shepherd.handover.gid,
         leave_running,
     };
-    let staged = Arc::new(store.job.begin(number, &store.key)?);
-    let pages = PagePacker::start(Arc::clone(&staged), images.clone(), shepherd.handover.spec.compression);
+    let staged = store.job.begin(number, &store.key)?;
     if !leave_running {
         network::hang_up(&session.capsule);
     }
@@ -103,22 +107,18 @@ pub fn take(
         shepherd,
         session,
         facts,
-        images: &images,
         number,
         trigger,
+        leave_running,
+        packer: Some(Packer::new(staged, shepherd.handover.spec.compression)),
         trees: Vec::new(),
-        unfinished: Some((staged, pages)),
+        pack_s: 0.0,
+        outcome: None,
     };
     let result = walk.go(&criu, &dump);
-    walk.abandon();
-    let _ = fs::remove_dir_all(&images);
+    let _ = fs::remove_dir_all(&folder);
     let _ = store.job.retain(shepherd.handover.spec.keep);
     result
-}
-
-fn scratch(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
-    let path = path.to_owned();
-    move |source| CheckpointError::Scratch { path, source }
 }
 
 fn refuse_steps(shepherd: &Shepherd) -> Result<(), CheckpointError> {
@@ -136,91 +136,111 @@ struct Walk<'a> {
     shepherd: &'a Shepherd,
     session: &'a Session,
     facts: SessionFacts,
-    images: &'a Path,
     number: u32,
     trigger: Trigger,
+    leave_running: bool,
+    /// Until the image is committed.
+    packer: Option<Packer>,
     trees: Vec<PrivateTree>,
-    unfinished: Option<(Arc<StagedImage>, PagePacker)>,
+    pack_s: f64,
+    /// What came of the frozen moment, once it came.
+    outcome: Option<Result<Frozen, CheckpointError>>,
+}
+
+/// What is done while the tasks are frozen and all is dumped.
+enum Frozen {
+    /// Everything is staged: the image is committed when the tasks run again.
+    Staged(Box<StagedImage>),
+    /// The image is safe: the tasks may end.
+    Committed(Box<CommittedImage>),
+}
+
+impl DumpSide for Walk<'_> {
+    fn file(&mut self, name: String, pipe: File) {
+        if let Some(packer) = &mut self.packer {
+            packer.file(name, pipe);
+        }
+    }
+
+    fn is_safe(&mut self) -> bool {
+        let frozen = self.while_frozen();
+        let safe = frozen.is_ok();
+        self.outcome = Some(frozen);
+        safe
+    }
 }
 
 impl Walk<'_> {
     /// Dumps, packs what CRIU writes while it writes it, and commits: before the session's processes end, if they
     /// are to end, so that a failure costs nothing; after they run again, if they are to go on.
     fn go(&mut self, criu: &Criu<'_>, dump: &Dump) -> Result<CommittedImage, CheckpointError> {
-        let mut outcome = None;
-        let result = criu.dump(dump, &mut || {
-            let frozen = self.while_frozen(dump.leave_running);
-            let safe = frozen.is_ok();
-            outcome = Some(frozen);
-            safe
-        });
-        let committed = match outcome {
-            Some(frozen) => frozen?,
-            None => return Err(result.err().unwrap_or(CriuError::NotKept).into()),
+        let result = criu.dump(dump, self);
+        let Some(outcome) = self.outcome.take() else {
+            // CRIU fails when its files are not taken; then that is the reason.
+            self.packer.take().map_or(Ok(()), |packer| packer.finish().map(drop))?;
+            return Err(result.err().unwrap_or(CriuError::NotKept).into());
         };
+        let frozen = outcome?;
         // Committed, but CRIU failed to end the tasks: they go on, and the image is of the past.
         let report = result?;
         self.report(Step::Dump, report.dump_s, self.facts.resident_bytes);
         self.report(Step::Freeze, report.frozen_s, self.facts.resident_bytes);
-        committed.map_or_else(|| self.pack_and_commit(), Ok)
+        match frozen {
+            Frozen::Committed(image) => Ok(*image),
+            Frozen::Staged(staged) => self.commit(*staged),
+        }
     }
 
-    fn while_frozen(&mut self, leave_running: bool) -> Result<Option<CommittedImage>, CheckpointError> {
-        let (staged, _) = self.unfinished.as_ref().ok_or(CheckpointError::Internal("nothing is staged"))?;
-        self.trees = self.pack_trees(staged)?;
-        if leave_running { Ok(None) } else { self.pack_and_commit().map(Some) }
+    fn while_frozen(&mut self) -> Result<Frozen, CheckpointError> {
+        let started = Instant::now();
+        let packer = self.packer.take().ok_or(CheckpointError::Internal("nothing is staged"))?;
+        let trees = self.pack_trees(packer.staged());
+        let staged = packer.finish()?;
+        self.trees = trees?;
+        self.pack_s = started.elapsed().as_secs_f64();
+        if self.leave_running {
+            return Ok(Frozen::Staged(Box::new(staged)));
+        }
+        self.commit(staged).map(Box::new).map(Frozen::Committed)
     }
 
-    /// Everything that CRIU wrote, then the manifest.
-    fn pack_and_commit(&mut self) -> Result<CommittedImage, CheckpointError> {
+    fn commit(&self, staged: StagedImage) -> Result<CommittedImage, CheckpointError> {
         let started = Instant::now();
-        let (staged, pages) = self.unfinished.take().ok_or(CheckpointError::Internal("nothing is staged"))?;
-        pages.finish()?;
-        self.pack_criu_files(&staged)?;
-        let pack_s = started.elapsed().as_secs_f64();
-        let started = Instant::now();
-        let staged =
-            Arc::into_inner(staged).ok_or(CheckpointError::Internal("the image is still being written"))?;
         let image = staged.commit(self.origin(), self.state())?;
         let stored_bytes = image.manifest().stored_bytes();
-        self.report(Step::Pack, pack_s, stored_bytes);
+        self.report(Step::Pack, self.pack_s, stored_bytes);
         self.report(Step::Commit, started.elapsed().as_secs_f64(), stored_bytes);
         Ok(image)
     }
 
-    /// Waits for the packing to stop and removes what was staged, if it was not committed.
-    fn abandon(&mut self) {
-        if let Some((staged, pages)) = self.unfinished.take() {
-            let _ = pages.finish();
-            drop(staged);
-        }
-    }
-
-    fn pack_criu_files(&self, staged: &StagedImage) -> Result<(), CheckpointError> {
-        for entry in fs::read_dir(self.images).map_err(scratch(self.images))? {
-            let path = entry.map_err(scratch(self.images))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if path.extension().is_some_and(|extension| extension == "img") && !pages::is_pages(&name) {
-                let file = File::open(&path).map_err(scratch(&path))?;
-                staged.add(&name, self.shepherd.handover.spec.compression, file)?;
-            }
-        }
-        Ok(())
-    }
-
+    /// The private folders, all at once. Only now, with the dump done: CRIU may have linked deleted files into them.
     fn pack_trees(&self, staged: &StagedImage) -> Result<Vec<PrivateTree>, CheckpointError> {
+        let own = PathBuf::from(CAPSULE_DIR);
+        let folders: Vec<&PathBuf> = self.session.trees.iter().chain([&own]).collect();
+        thread::scope(|scope| {
+            let packing: Vec<_> = folders
+                .iter()
+                .enumerate()
+                .map(|(index, folder)| scope.spawn(move || self.pack_tree(staged, index, folder)))
+                .collect();
+            let panicked = |_| Err(CheckpointError::Internal("packing a folder panicked"));
+            packing.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        })
+    }
+
+    fn pack_tree(
+        &self,
+        staged: &StagedImage,
+        index: usize,
+        folder: &Path,
+    ) -> Result<PrivateTree, CheckpointError> {
         let handover = &self.shepherd.handover;
         let user = Identity::User { uid: handover.uid, gid: handover.gid, groups: handover.groups.clone() };
-        let own = PathBuf::from(CAPSULE_DIR);
-        let mut packed = Vec::new();
-        for (index, folder) in self.session.trees.iter().chain([&own]).enumerate() {
-            let file = format!("tree-{index}.tar");
-            let mut writer = staged.file(&file, handover.spec.compression)?;
-            trees::pack(&self.session.capsule, &user, folder, &mut writer)?;
-            writer.finish()?;
-            packed.push(PrivateTree { mount_point: folder.clone(), file });
-        }
-        Ok(packed)
+        let file = format!("tree-{index}.tar");
+        let mut writer = staged.file(&file, handover.spec.compression)?;
+        trees::pack(&self.session.capsule, &user, folder, &mut writer)?;
+        writer.finish()?;
+        Ok(PrivateTree { mount_point: folder.to_owned(), file })
     }
 
     fn origin(&self) -> Origin {

@@ -24,7 +24,6 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use slurm_sys::Slurm;
-use stasis_capsule::criu::{CriuError, Pager};
 use stasis_capsule::network::{Network, own_mount_namespace};
 use stasis_capsule::{Capsule, CapsuleEvent, processes};
 use stasis_contract::{Event, Step, Trigger};
@@ -82,16 +81,9 @@ pub struct Session {
     pub trees: Vec<PathBuf>,
     /// Whether it was brought back from an image.
     pub restored: bool,
-    /// What still feeds it with memory after a restore.
-    pub pager: Option<Pager>,
 }
 
 impl Session {
-    /// Waits until all memory is back: before that, the session cannot be dumped.
-    pub fn complete_memory(&mut self) -> Result<(), CriuError> {
-        self.pager.take().map_or(Ok(()), |mut pager| pager.finish())
-    }
-
     /// Passes a signal on to the batch script. Slurm means it for the script, but knows only this process: with
     /// cgroups it signals no others until it kills them all.
     fn signal_script(&self, signal: i32) {
@@ -239,7 +231,8 @@ impl Shepherd {
 
     fn on_signal(&self, session: &mut Session, plan: &mut Plan, signal: i32) {
         match signal {
-            libc::SIGCHLD => self.on_child_ended(session),
+            // The task, after it had joined or delivered.
+            libc::SIGCHLD => drop(waitpid(self.task, Some(WaitPidFlag::WNOHANG))),
             // Sent with every other signal, to wake what is stopped; and the way to end a job.
             libc::SIGCONT | libc::SIGTERM => session.signal_script(signal),
             _ => match notice::meaning(self, signal) {
@@ -247,14 +240,6 @@ impl Shepherd {
                 Meaning::Ends { trigger, left_s } => plan.notice(trigger, left_s),
                 Meaning::ForScript => session.signal_script(signal),
             },
-        }
-    }
-
-    fn on_child_ended(&self, session: &mut Session) {
-        // The task, after it had joined or delivered.
-        let _ = waitpid(self.task, Some(WaitPidFlag::WNOHANG));
-        if session.pager.as_mut().is_some_and(Pager::is_done) {
-            session.pager = None;
         }
     }
 

@@ -7,13 +7,15 @@
 //! | `capsule-...` | itself | a capsule's helpers, see the capsule's crate |
 
 mod after;
+mod bundle;
 mod checkpoint;
+mod feed;
 mod journal;
 mod life;
 mod node;
 mod notice;
 mod output;
-mod pages;
+mod pack;
 mod plan;
 mod restore;
 mod signals;

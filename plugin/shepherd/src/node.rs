@@ -1,5 +1,4 @@
-//! A job's folders on its node: small state in memory, images on the way in or out on disk. Only root can enter
-//! them, and the epilog removes them.
+//! A job's folder on its node: small state, in memory. Only root can enter it, and the epilog removes it.
 
 use stasis_contract::SiteConfig;
 use std::fs::{self, DirBuilder};
@@ -12,8 +11,6 @@ use std::path::{Path, PathBuf};
 pub struct NodeFolders {
     /// Sockets and marks.
     pub state: PathBuf,
-    /// CRIU's files.
-    pub scratch: PathBuf,
 }
 
 /// Left in the state folder by a shepherd whose session is safe and whose job is to come back.
@@ -23,25 +20,23 @@ impl NodeFolders {
     /// Where the job's folders are.
     pub fn of(site: &SiteConfig, job_id: u32) -> Self {
         let name = format!("job-{job_id}");
-        Self { state: site.state.join(&name), scratch: site.scratch.join(&name) }
+        Self { state: site.state.join(name) }
     }
 
     /// Makes them, empty.
     pub fn create(&self) -> io::Result<()> {
         self.remove();
-        private_folder(&self.state)?;
-        private_folder(&self.scratch)
+        private_folder(&self.state)
     }
 
     /// Removes them and all in them.
     pub fn remove(&self) {
         let _ = fs::remove_dir_all(&self.state);
-        let _ = fs::remove_dir_all(&self.scratch);
     }
 
-    /// An empty folder for one dump or restore.
-    pub fn fresh_images(&self) -> io::Result<PathBuf> {
-        let folder = self.scratch.join("images");
+    /// An empty folder for the sockets and logs of one dump or restore.
+    pub fn fresh_criu(&self) -> io::Result<PathBuf> {
+        let folder = self.state.join("criu");
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

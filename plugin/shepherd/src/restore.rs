@@ -1,5 +1,6 @@
 //! Bringing a session back from its images: the newest that can be trusted, else an older one, else not at all.
 
+use crate::feed::Feeder;
 use crate::life::{Session, Shepherd};
 use crate::output::Output;
 use crate::start::{helper, tty_gid};
@@ -7,10 +8,12 @@ use anyhow::Context;
 use nix::unistd::{Gid, Uid, chown};
 use stasis_capsule::criu::{Criu, InheritedPipe};
 use stasis_capsule::network::Network;
-use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, Identity, TreeSpec, cpu, open_files, trees};
-use stasis_contract::{Event, Manifest, Step};
-use stasis_image::{Candidate, Expected, ExtractError, Refusal, VerifiedManifest};
-use std::path::{Path, PathBuf};
+use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, Identity, TreeSpec, cpu, trees};
+use stasis_contract::{Event, Manifest, PrivateTree, Step};
+use stasis_image::{Candidate, Expected, Refusal, VerifiedManifest};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 /// Pids that CRIU and its helpers may take during a restore.
@@ -52,9 +55,7 @@ impl<E: Into<anyhow::Error>> From<E> for Trouble {
         let error = error.into();
         let refused = |cause: &(dyn std::error::Error + 'static)| {
             let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            cause.is::<Refusal>()
-                || matches!(cause.downcast_ref(), Some(ExtractError::Refused(_)))
-                || matches!(inner, Some(inner) if inner.is::<Refusal>())
+            cause.is::<Refusal>() || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Refusal>)
         };
         if error.chain().any(refused) { Self::Image(error) } else { Self::Node(error) }
     }
@@ -104,28 +105,26 @@ fn failures_elsewhere(shepherd: &Shepherd, image: u32) -> usize {
 fn one(shepherd: &Shepherd, candidate: &Candidate) -> Result<Session, Trouble> {
     let image = Some(candidate.number());
     let started = Instant::now();
-    let verified = verify(shepherd, candidate).map_err(Trouble::Image)?;
-    let folder = unpack(shepherd, &verified)?;
+    let verified = Arc::new(verify(shepherd, candidate).map_err(Trouble::Image)?);
+    check_cpu(verified.manifest())?;
     shepherd.journal.write(&Event {
         image,
-        bytes: Some(verified.manifest().content_bytes()),
         seconds: Some(started.elapsed().as_secs_f64()),
         ..shepherd.journal.event(Step::Verify)
     });
     let started = Instant::now();
-    let session = revive(shepherd, &verified, &folder)?;
-    if session.pager.is_none() {
-        let _ = std::fs::remove_dir_all(&folder);
-    }
+    let session = revive(shepherd, &verified)?;
     shepherd.journal.write(&Event {
         image,
-        bytes: Some(verified.manifest().session.resident_bytes),
+        bytes: Some(verified.manifest().content_bytes()),
         seconds: Some(started.elapsed().as_secs_f64()),
         ..shepherd.journal.event(Step::Restore)
     });
     Ok(session)
 }
 
+/// Checks that the image is the job's own and of this site, and what each of its chunks must be. The chunks
+/// themselves are checked as they are read.
 fn verify(shepherd: &Shepherd, candidate: &Candidate) -> anyhow::Result<VerifiedManifest> {
     let store = shepherd.store.as_ref().map_err(|reason| anyhow::anyhow!("{reason}"))?;
     let handover = &shepherd.handover;
@@ -139,20 +138,6 @@ fn verify(shepherd: &Shepherd, candidate: &Candidate) -> anyhow::Result<Verified
     Ok(candidate.open(&store.key, &expected)?)
 }
 
-/// Puts CRIU's files, authenticated, where only root can see them.
-fn unpack(shepherd: &Shepherd, verified: &VerifiedManifest) -> Result<PathBuf, Trouble> {
-    check_cpu(verified.manifest())?;
-    let folder = shepherd.folders.fresh_images().context("no place to unpack the image")?;
-    let names = verified.manifest().files.iter().map(|file| file.name.as_str());
-    verified.extract_into(&folder, names.filter(|name| !is_tree(verified.manifest(), name)))?;
-    open_files::forget_sizes(&folder).context("cannot prepare CRIU's files")?;
-    Ok(folder)
-}
-
-fn is_tree(manifest: &Manifest, name: &str) -> bool {
-    manifest.session.trees.iter().any(|tree| tree.file == name)
-}
-
 fn check_cpu(manifest: &Manifest) -> anyhow::Result<()> {
     let missing = cpu::missing(&manifest.origin.cpu_features, &cpu::features());
     anyhow::ensure!(
@@ -163,7 +148,7 @@ fn check_cpu(manifest: &Manifest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn revive(shepherd: &Shepherd, verified: &VerifiedManifest, folder: &Path) -> Result<Session, Trouble> {
+fn revive(shepherd: &Shepherd, verified: &Arc<VerifiedManifest>) -> Result<Session, Trouble> {
     let handover = &shepherd.handover;
     let state = &verified.manifest().session;
     let private = state.trees.iter().map(|tree| tree.mount_point.clone()).collect::<Vec<_>>();
@@ -179,18 +164,28 @@ fn revive(shepherd: &Shepherd, verified: &VerifiedManifest, folder: &Path) -> Re
         last_pid: Some(spare_pids(&state.pids)),
         tty_gid: tty_gid(),
     })?;
-    let network = Network::join(&handover.site.pasta, &capsule, &shepherd.folders.state, &state.ports)?;
-    fill_trees(shepherd, &capsule, verified)?;
+    // What takes processes of its own is done side by side.
+    let (network, feeder) = thread::scope(|scope| -> Result<_, Trouble> {
+        let filled = scope.spawn(|| fill_trees(shepherd, &capsule, verified));
+        let network = Network::join(&handover.site.pasta, &capsule, &shepherd.folders.state, &state.ports);
+        let feeder = Feeder::new(verified);
+        filled.join().unwrap_or_else(|_| Err(anyhow::anyhow!("filling a private folder panicked")))?;
+        Ok((network?, feeder?))
+    })?;
     let output = Output::new(state.stdout_pipe == state.stderr_pipe)?;
     let (out, err) = output.write_ends().context("the pipes are new")?;
     let mut pipes = vec![InheritedPipe { fd: out, inode: state.stdout_pipe }];
     if state.stderr_pipe != state.stdout_pipe {
         pipes.push(InheritedPipe { fd: err, inode: state.stderr_pipe });
     }
-    let criu = Criu { program: &handover.site.criu, capsule: &capsule, images: folder };
-    let pager = criu.restore(&pipes, handover.site.lazy)?;
+    let folder = shepherd.folders.fresh_criu().context("no place for CRIU's log")?;
+    let criu = Criu { program: &handover.site.criu, capsule: &capsule, folder: &folder };
+    let restored = criu.restore(&pipes, &mut |name| feeder.feed(name));
+    // CRIU fails when it is not fed; then that is the reason.
+    feeder.finish()?;
+    restored?;
     let trees = private.into_iter().filter(|path| path != Path::new(CAPSULE_DIR)).collect();
-    Ok(Session { capsule, network, output, root_pid: state.root_pid, trees, restored: true, pager })
+    Ok(Session { capsule, network, output, root_pid: state.root_pid, trees, restored: true })
 }
 
 /// The folder that the script was in belongs to the user; the others are open to all.
@@ -204,13 +199,19 @@ fn empty_tree(shepherd: &Shepherd, path: &Path) -> TreeSpec {
 fn fill_trees(shepherd: &Shepherd, capsule: &Capsule, verified: &VerifiedManifest) -> anyhow::Result<()> {
     let handover = &shepherd.handover;
     let user = Identity::User { uid: handover.uid, gid: handover.gid, groups: handover.groups.clone() };
-    for tree in &verified.manifest().session.trees {
+    let fill = |tree: &PrivateTree| -> anyhow::Result<()> {
         if tree.mount_point == Path::new(CAPSULE_DIR) {
             open_to_user(capsule, handover.uid, handover.gid)?;
         }
         trees::unpack(capsule, &user, &tree.mount_point, &mut verified.reader(&tree.file)?)?;
-    }
-    Ok(())
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let trees = &verified.manifest().session.trees;
+        let filling: Vec<_> = trees.iter().map(|tree| scope.spawn(|| fill(tree))).collect();
+        let panicked = |_| Err(anyhow::anyhow!("filling a private folder panicked"));
+        filling.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(panicked))
+    })
 }
 
 /// The reaper's folder is root's, but archives are unpacked as the user.
@@ -239,7 +240,6 @@ mod tests {
         let tree = TreeError::Io { folder: "/tmp".into(), source: torn() };
         assert!(matches!(Trouble::from(tree), Trouble::Image(_)));
         assert!(matches!(Trouble::from(Refusal::Torn), Trouble::Image(_)));
-        assert!(matches!(Trouble::from(ExtractError::Refused(Refusal::Torn)), Trouble::Image(_)));
         let full = TreeError::Io { folder: "/tmp".into(), source: std::io::ErrorKind::StorageFull.into() };
         assert!(matches!(Trouble::from(full), Trouble::Node(_)));
     }

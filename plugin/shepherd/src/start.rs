@@ -39,7 +39,7 @@ pub fn cold(shepherd: &Shepherd, task: &OwnedFd) -> anyhow::Result<Session> {
     output.relay_to(out, err);
     let trees = private_folders(handover).into_iter().map(|tree| tree.mount_point).collect();
     shepherd.journal.write(&Event { message: network.describe(), ..shepherd.journal.event(Step::Start) });
-    Ok(Session { capsule, network, output, root_pid: FIRST_PID, trees, restored: false, pager: None })
+    Ok(Session { capsule, network, output, root_pid: FIRST_PID, trees, restored: false })
 }
 
 /// The standard streams of a task that is to end without having run the script.

@@ -38,8 +38,6 @@ pub struct NodeFacts {
     pub store: Folder,
     /// The folder for what lives as long as a job.
     pub state: Folder,
-    /// The folder where images are unpacked.
-    pub scratch: Folder,
     /// CRIU.
     pub criu: Criu,
     /// pasta.
@@ -110,7 +108,6 @@ pub fn gather(config: Option<&Path>, store: Option<&Path>, plugin_dir: Option<&s
         fingerprint: root.then(|| keygen::fingerprint(&site.key).map_err(|error| error.to_string())),
         store: probe::folder(store.unwrap_or(&site.store)),
         state: probe::folder(&site.state),
-        scratch: probe::folder(&site.scratch),
         criu: criu(&site.criu, root),
         pasta: program(&site.pasta),
         tools: ["tar", "find"].map(|name| (name, probe::program(name))).into(),
@@ -206,7 +203,6 @@ impl NodeFacts {
             fingerprint: Some(Ok("0123456789ab".into())),
             store: folder("/shared/stasis", 0o1777, "nfs4"),
             state: folder("/run/stasis", 0o700, "tmpfs"),
-            scratch: folder("/var/lib/stasis", 0o700, "xfs"),
             criu: Criu {
                 program: program("/usr/sbin/criu", "Version: 4.2.1"),
                 check: Some(Ok(())),

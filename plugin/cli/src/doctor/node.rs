@@ -10,7 +10,7 @@ use stasis_contract::format_bytes;
 const CRIU_MIN: [u32; 2] = [4, 2];
 /// The oldest kernel: close_range(2) with CLOSE_RANGE_CLOEXEC.
 const KERNEL_MIN: [u32; 2] = [5, 11];
-/// Less free space than this in a store, or where images are unpacked, is soon none.
+/// Less free space than this in a store is soon none.
 const FREE_BYTES_WARN: u64 = 10 << 30;
 /// With less than this not even a small session can be kept.
 const FREE_BYTES_FAIL: u64 = 256 << 20;
@@ -66,8 +66,6 @@ pub fn judge(facts: &NodeFacts) -> Vec<Finding> {
     key(&mut out, facts);
     store(&mut out, &facts.store, facts.root);
     node_folder(&mut out, "state", &facts.state, facts.root);
-    node_folder(&mut out, "scratch", &facts.scratch, facts.root);
-    space(&mut out, "scratch", &facts.scratch);
     criu(&mut out, &facts.criu, facts.root);
     pasta(&mut out, &facts.pasta, &facts.tun);
     tools(&mut out, facts);
@@ -211,7 +209,7 @@ fn store(out: &mut Findings, store: &Folder, root: bool) {
         ),
     }
     is_shared(out, store);
-    space(out, "store", store);
+    space(out, store);
 }
 
 fn is_shared(out: &mut Findings, store: &Folder) {
@@ -232,15 +230,11 @@ fn is_shared(out: &mut Findings, store: &Folder) {
     }
 }
 
-fn space(out: &mut Findings, check: &'static str, folder: &Folder) {
+fn space(out: &mut Findings, folder: &Folder) {
     let Some(free) = folder.free_bytes else { return };
     let path = folder.entry.path.display();
     let message = format!("{} free for {path}", format_bytes(free));
-    let remedy = if check == "store" {
-        "remove old images (`stasis rm --all --older-than 30d`), or keep fewer (`keep=` in the configuration)"
-    } else {
-        "free some, or name another folder on a larger disk in the configuration"
-    };
+    let remedy = "remove old images (`stasis rm --all --older-than 30d`), or keep fewer (`keep=` in the configuration)";
     match free {
         ..FREE_BYTES_FAIL => out.fail("free space", message, remedy),
         FREE_BYTES_FAIL..FREE_BYTES_WARN => out.warn("free space", message, remedy),
@@ -520,15 +514,15 @@ mod tests {
         assert_eq!(verdict(on("lustre"), "store is shared").0, Verdict::Ok);
         assert_eq!(verdict(on("fuse.unheard"), "store is shared").0, Verdict::Skip);
         fails(|f| f.store.free_bytes = Some(1 << 20), "free space", "1.0 MiB free");
-        assert_eq!(verdict(|f| f.scratch.free_bytes = Some(1 << 30), "free space").0, Verdict::Warn);
+        assert_eq!(verdict(|f| f.store.free_bytes = Some(1 << 30), "free space").0, Verdict::Warn);
     }
 
     #[test]
     fn the_nodes_folders_are_roots_or_not_there_yet() {
         assert_eq!(verdict(|f| f.state.entry.meta = Err(Unseen::Missing), "state").0, Verdict::Ok);
         assert_eq!(verdict(|f| f.state.entry.meta = Err(Unseen::Hidden), "state").0, Verdict::Skip);
-        fails(|f| meta(&mut f.scratch.entry).uid = 1000, "scratch", "root's");
-        fails(|f| meta(&mut f.scratch.entry).mode = 0o777, "scratch", "0777");
+        fails(|f| meta(&mut f.state.entry).uid = 1000, "state", "root's");
+        fails(|f| meta(&mut f.state.entry).mode = 0o777, "state", "0777");
     }
 
     #[test]

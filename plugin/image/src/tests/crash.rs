@@ -190,20 +190,3 @@ fn a_name_is_used_once_and_is_plain() {
         assert!(matches!(error, StageError::Store(StoreError::Name { .. })), "{name}: {error}");
     }
 }
-
-#[test]
-fn a_folder_is_taken_whole_or_not_at_all() {
-    let world = World::new();
-    let dump = world.private_folder();
-    for name in ["core-1.img", "pages-1.img", "empty"] {
-        std::fs::write(dump.path().join(name), name.repeat(if name == "empty" { 0 } else { 1000 })).unwrap();
-    }
-    let staged = world.job.begin(1, &world.key).unwrap();
-    assert_eq!(staged.add_folder(dump.path(), Compression::Zstd).unwrap().len(), 3);
-    staged.commit(world.origin(1), session()).unwrap();
-    assert_eq!(world.read(1).unwrap(), 21_000);
-    std::os::unix::fs::symlink("/etc/passwd", dump.path().join("link")).unwrap();
-    let staged = world.job.begin(2, &world.key).unwrap();
-    let error = staged.add_folder(dump.path(), Compression::Lz4).unwrap_err();
-    assert!(matches!(error, StageError::Folder { .. }), "{error}");
-}

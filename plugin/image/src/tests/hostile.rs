@@ -1,8 +1,8 @@
 //! What users may plant in the store: links, fifos, folders of others. None is followed, waited for or removed.
 
 use super::*;
+use crate::StoreError;
 use crate::stage::StageError;
-use crate::{ExtractError, StoreError};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::os::unix::fs::symlink;
@@ -188,27 +188,5 @@ fn the_log_is_no_link_or_fifo() {
         assert!(matches!(world.job.append_event(&event), Err(StoreError::NotAFile(_))));
         assert!(matches!(world.job.events(), Err(StoreError::NotAFile(_))));
         assert!(!world.folder.path().join("elsewhere").exists());
-    }
-}
-
-#[test]
-fn only_a_private_folder_is_unpacked_into_and_nothing_in_it_is_written_over() {
-    let world = World::new();
-    world.commit(1, &[("a", Compression::Lz4, b"content"), ("b", Compression::Lz4, b"more")]);
-    let verified = world.open(1).unwrap();
-    let target = world.private_folder();
-    let link = world.folder.path().join("link");
-    symlink(target.path(), &link).unwrap();
-    assert!(matches!(verified.extract_into(&link, ["a"]), Err(ExtractError::Folder { .. })));
-    set_mode(target.path(), 0o750);
-    assert!(matches!(verified.extract_into(target.path(), ["a"]), Err(ExtractError::Folder { .. })));
-    set_mode(target.path(), 0o700);
-    std::fs::write(target.path().join("b"), "mine").unwrap();
-    assert!(matches!(verified.extract_into(target.path(), ["a", "b"]), Err(ExtractError::Write { .. })));
-    assert_eq!(std::fs::read(target.path().join("b")).unwrap(), b"mine");
-    assert!(!target.path().join("a").exists(), "what was unpacked before the failure is removed");
-    if is_root() {
-        give_to(target.path(), UID);
-        assert!(matches!(verified.extract_into(target.path(), ["a"]), Err(ExtractError::Folder { .. })));
     }
 }

@@ -110,7 +110,7 @@ impl World {
 
     /// Opens an image and reads all of it.
     fn read(&self, number: u32) -> Result<u64, Refusal> {
-        self.open(number)?.verify()
+        read(&self.open(number)?)
     }
 
     /// The path of something in an image's folder.
@@ -125,13 +125,6 @@ impl World {
             folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
-    }
-
-    /// A new folder that only the process's user can see.
-    fn private_folder(&self) -> TempDir {
-        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
-        set_mode(folder.path(), 0o700);
-        folder
     }
 }
 
@@ -169,4 +162,17 @@ fn give_to_user(path: &Path) {
     if is_root() {
         give_to(path, UID);
     }
+}
+
+/// Reads all of an image. Returns its bytes of content.
+fn read(verified: &VerifiedManifest) -> Result<u64, Refusal> {
+    let mut bytes = 0;
+    for file in &verified.manifest().files {
+        let read = std::io::copy(&mut verified.reader(&file.name)?, &mut std::io::sink());
+        bytes += read.map_err(|error| {
+            let inner = error.into_inner().expect("a stream fails with a reason");
+            *inner.downcast::<Refusal>().expect("the reason is a refusal")
+        })?;
+    }
+    Ok(bytes)
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::chunk::CHUNK_BYTES;
+use nix::fcntl::{FcntlArg, fcntl};
 use proptest::prelude::*;
 use std::io::{Read, Write};
 
@@ -32,12 +33,8 @@ fn check(world: &World, number: u32, files: &[(&str, Compression, &[u8])]) {
     assert_eq!(verified.manifest(), committed.manifest());
     assert_eq!(newest.peek().unwrap().claims(), committed.manifest());
     let total: usize = files.iter().map(|(_, _, content)| content.len()).sum();
-    assert_eq!(verified.verify().unwrap(), total as u64);
-    let target = world.private_folder();
-    let names = files.iter().map(|(name, _, _)| *name);
-    assert_eq!(verified.extract_into(target.path(), names).unwrap(), total as u64);
+    assert_eq!(read(&verified).unwrap(), total as u64);
     for (name, _, content) in files {
-        assert!(std::fs::read(target.path().join(name)).unwrap() == *content, "{name} extracted");
         let mut streamed = Vec::new();
         verified.reader(name).unwrap().read_to_end(&mut streamed).unwrap();
         assert!(streamed == *content, "{name} streamed");
@@ -117,7 +114,60 @@ fn more_files_are_interleaved_by_one_thread_than_the_pool_has_room_for() {
     }
     staged.commit(world.origin(1), session()).unwrap();
     let verified = world.job.images().unwrap()[0].open(&world.key, &world.expected()).unwrap();
-    assert_eq!(verified.verify().unwrap(), 60 * 2_100_000);
+    assert_eq!(read(&verified).unwrap(), 60 * 2_100_000);
+}
+
+/// Reads a pipe to its end, by and by, while the file is poured into it.
+fn poured(verified: &VerifiedManifest, name: &str, piece: usize) -> Vec<u8> {
+    let (mut reading, writing) = std::io::pipe().unwrap();
+    let pipe = std::fs::File::from(std::os::fd::OwnedFd::from(writing));
+    // The more lies in the pipe, the more is lost if its memory is used again too early.
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(1 << 20)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || verified.reader(name).unwrap().pour_into(&pipe).unwrap());
+        let (mut content, mut buffer) = (Vec::new(), vec![0; piece]);
+        loop {
+            // The other side gets ahead as far as the pipe lets it.
+            std::thread::yield_now();
+            match reading.read(&mut buffer).unwrap() {
+                0 => return content,
+                count => content.extend(&buffer[..count]),
+            }
+        }
+    })
+}
+
+#[test]
+fn what_is_poured_into_a_pipe_is_read_from_it() {
+    let world = World::new();
+    let mut contents = Vec::new();
+    for (at, size) in
+        [0, 1, 70_000, CHUNK_BYTES, 3 * CHUNK_BYTES, 40 * CHUNK_BYTES + 5].into_iter().enumerate()
+    {
+        contents.push((format!("noise-{at}"), content(0, size)));
+        contents.push((format!("turns-{at}"), content(3, size)));
+    }
+    let files: Vec<_> =
+        contents.iter().map(|(name, content)| (&**name, Compression::Lz4, &**content)).collect();
+    world.commit(1, &files);
+    let verified = world.job.images().unwrap()[0].open(&world.key, &world.expected()).unwrap();
+    for (name, content) in &contents {
+        for piece in [5000, 1 << 20] {
+            assert!(poured(&verified, name, piece) == *content, "{name} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_ends_the_pouring() {
+    let world = World::new();
+    world.commit(1, &[("a", Compression::None, &content(0, 9 * CHUNK_BYTES))]);
+    let verified = world.job.images().unwrap()[0].open(&world.key, &world.expected()).unwrap();
+    let (reading, writing) = std::io::pipe().unwrap();
+    let pipe = std::fs::File::from(std::os::fd::OwnedFd::from(writing));
+    drop(reading);
+    let error = verified.reader("a").unwrap().pour_into(&pipe).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 //! Each test mounts a small file system that only its own thread, and those it starts, can see.
 
 use super::*;
+use crate::StoreError;
 use crate::stage::StageError;
-use crate::{ExtractError, StoreError};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::io::Write;
@@ -118,22 +118,5 @@ fn a_read_only_store_is_told_and_can_still_be_restored_from() {
         world.read(1).unwrap();
         remount(world, MsFlags::empty());
         world.commit(2, &[("a", Compression::Lz4, b"new")]);
-    });
-}
-
-#[test]
-fn a_node_without_room_is_not_the_images_fault() {
-    in_small_store("a_node_without_room_is_not_the_images_fault", 4 << 20, |world| {
-        // The small file system is the node's here, and the store is elsewhere.
-        let small = world.folder.path().join("store");
-        let other = World::new();
-        other.commit(1, &[("a", Compression::None, &noise(8 << 20))]);
-        let target = small.join("target");
-        std::fs::create_dir(&target).unwrap();
-        set_mode(&target, 0o700);
-        let error = other.open(1).unwrap().extract_into(&target, ["a"]).unwrap_err();
-        assert!(matches!(error, ExtractError::Write { .. }), "{error}");
-        assert_eq!(target.read_dir().unwrap().count(), 0);
-        std::fs::remove_dir(&target).unwrap();
     });
 }
