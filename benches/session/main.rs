@@ -8,7 +8,7 @@
 //! * `podman container checkpoint --export` and `restore --import` of the same programs in a container.
 //!
 //! A session is back when its kernel has answered a request that needs the array; the whole array is checked
-//! afterwards, untimed. Every figure of the table is a median over the runs.
+//! afterwards, untimed. The table has the fastest of the runs and their median.
 //!
 //! `cargo bench -p stasis-benches --bench session -- --help` tells the options. It needs root, and a machine that
 //! has nothing else to do.
@@ -44,8 +44,8 @@ struct Options {
     /// Sizes of the sessions' arrays, in GB.
     #[arg(long, value_delimiter = ',', default_value = "0.1,1,4")]
     sizes: Vec<f64>,
-    /// How many times each size is measured; the table has the medians.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many times each size is measured; the table has the fastest and the median.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// What to measure. Plain CRIU is measured on the session that Stasis has started.
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Method::ALL)]

@@ -1,4 +1,4 @@
-//! What was measured, and the medians of it.
+//! What was measured, and what to say of several runs.
 
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -102,6 +102,12 @@ impl Results {
         let is =
             move |sample: &&Sample| sample.method == method && sample.size_gb.total_cmp(&size_gb).is_eq();
         self.samples.iter().filter(is)
+    }
+
+    /// The fastest run's figure of a measure: what others took longer, they took for the machine's sake.
+    pub fn fastest(&self, method: Method, size_gb: f64, measure: Measure) -> Option<f64> {
+        let figures = self.of(method, size_gb).filter_map(|sample| sample.measures.get(&measure).copied());
+        figures.min_by(f64::total_cmp)
     }
 
     /// The median of a measure.

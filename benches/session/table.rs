@@ -18,7 +18,8 @@ const BEGIN: &str = "<!-- session: begin -->";
 const END: &str = "<!-- session: end -->";
 
 const NOTES: &str = "\
-Medians in seconds. *frozen*: how long the session did not run, at a checkpoint after which it goes on (podman: as CRIU \
+Seconds of the fastest run, which the ratios are of, and in parentheses the median: on a virtual machine whose host takes \
+free memory away, writing to memory is five times slower at times, for one method as for another. *frozen*: how long the session did not run, at a checkpoint after which it goes on (podman: as CRIU \
 reports it to podman). *saved*: until the image is written; *durable*: until it is on the disk as well (plain CRIU and \
 podman: `sync -f` afterwards; Stasis: committed to the shared store, compressed, authenticated and durable, so both are \
 one). *restored*: from the beginning of the restore to the kernel's first answer (Stasis: of the verification; plain CRIU: \
@@ -66,7 +67,11 @@ fn describe(machine: &Machine) -> String {
 }
 
 fn row(results: &Results, size_gb: f64, measure: Measure) -> String {
-    let of = |method| results.median(method, size_gb, measure);
+    let of = |method| results.fastest(method, size_gb, measure);
+    let both = |method| match (of(method), results.median(method, size_gb, measure)) {
+        (Some(fastest), Some(median)) => format!("{fastest:.2} ({median:.2})"),
+        _ => "–".to_owned(),
+    };
     let (stasis, plain, podman) = (of(Method::Stasis), of(Method::Criu), of(Method::Podman));
     let to_plain = stasis.zip(plain).map(|(stasis, plain)| stasis / plain);
     let to_podman = stasis.zip(podman).map(|(stasis, podman)| podman / stasis);
@@ -78,14 +83,14 @@ fn row(results: &Results, size_gb: f64, measure: Measure) -> String {
         Measure::Moved => "moved",
     };
     let targets = targets(measure, size_gb, stasis, to_plain, to_podman);
-    let s = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.2}"));
+    let ratio = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.2}"));
     format!(
         "| {size_gb} GB | {name} | {} | {} | {} | {} | {} | {targets} |\n",
-        s(stasis),
-        s(plain),
-        s(to_plain),
-        s(podman),
-        s(to_podman)
+        both(Method::Stasis),
+        both(Method::Criu),
+        ratio(to_plain),
+        both(Method::Podman),
+        ratio(to_podman)
     )
 }
 
