@@ -6,12 +6,15 @@ use stasis_capsule::stream;
 use stasis_contract::Compression;
 use stasis_image::{StageError, StagedImage};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 /// Up to so many bytes, a file goes into the bundle.
 const SMALL_BYTES: u64 = 256 << 10;
+
+/// Above so many threads, those that have ended are looked for.
+const THREADS_KEPT: usize = 64;
 
 /// An image that CRIU's files are poured into, each by a thread of its own: CRIU has several open at once, and
 /// leaves one half written for another.
@@ -20,13 +23,21 @@ pub struct Packer {
     staged: Arc<StagedImage>,
     small: Arc<Mutex<Files>>,
     compression: Compression,
-    files: Vec<io::Result<JoinHandle<Result<(), StageError>>>>,
+    threads: Vec<JoinHandle<Result<(), StageError>>>,
+    /// What failed first.
+    failure: Option<CheckpointError>,
 }
 
 impl Packer {
     /// Packs into this image.
     pub fn new(staged: StagedImage, compression: Compression) -> Self {
-        Self { staged: Arc::new(staged), small: Arc::default(), compression, files: Vec::new() }
+        Self {
+            staged: Arc::new(staged),
+            small: Arc::default(),
+            compression,
+            threads: Vec::new(),
+            failure: None,
+        }
     }
 
     /// The image.
@@ -39,20 +50,32 @@ impl Packer {
         let (staged, small, compression) =
             (Arc::clone(&self.staged), Arc::clone(&self.small), self.compression);
         let pack = move || pack(name, pipe, &small, &staged, compression);
-        self.files.push(Builder::new().name("stasis-pack".into()).spawn(pack));
+        match Builder::new().name("stasis-pack".into()).spawn(pack) {
+            Ok(thread) => self.threads.push(thread),
+            Err(source) => drop(self.failure.get_or_insert(CheckpointError::Threads(source))),
+        }
+        if self.threads.len() > THREADS_KEPT {
+            self.join(JoinHandle::is_finished);
+        }
+    }
+
+    /// Takes leave of these threads. One that has ended keeps its stack until then, and a session may have thousands of
+    /// files.
+    fn join(&mut self, which: impl Fn(&JoinHandle<Result<(), StageError>>) -> bool) {
+        for thread in self.threads.extract_if(.., |thread| which(thread)) {
+            let failure = match thread.join() {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.into(),
+                Err(_) => CheckpointError::Internal("packing a file panicked"),
+            };
+            self.failure.get_or_insert(failure);
+        }
     }
 
     /// Waits until every file has ended. The image is whole then, but for what others put into it.
-    pub fn finish(self) -> Result<StagedImage, CheckpointError> {
-        // Threads hold the image: all are waited for before the first failure is returned.
-        let ended: Vec<_> = self.files.into_iter().map(|thread| Ok(thread?.join())).collect();
-        for result in ended {
-            match result {
-                Ok(Ok(packed)) => packed?,
-                Ok(Err(_)) => return Err(CheckpointError::Internal("packing a file panicked")),
-                Err(source) => return Err(CheckpointError::Threads(source)),
-            }
-        }
+    pub fn finish(mut self) -> Result<StagedImage, CheckpointError> {
+        self.join(|_| true);
+        self.failure.map_or(Ok(()), Err)?;
         let small = std::mem::take(&mut *self.small.lock().unwrap_or_else(PoisonError::into_inner));
         let bundle = bundle::join(&small).ok_or(CheckpointError::Internal("a small file is too long"))?;
         self.staged.add(bundle::NAME, self.compression, &bundle[..])?;
