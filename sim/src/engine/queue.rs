@@ -36,14 +36,12 @@ impl Entry {
 #[derive(Debug)]
 pub struct Queue {
     /// What is due before `near_until_ns`, the next last; and what was added to it, as a heap. Both are empty
-    /// only if nothing is pending.
+    /// only if nothing is pending, and after a pop `near` is short only if nothing is far.
     near: Vec<Entry>,
     added: Vec<Entry>,
     near_until_ns: u64,
     /// What is near is sorted out again when so much was added.
     added_max: usize,
-    /// True if `near` was filled since somebody looked.
-    fresh: bool,
     /// The rest, by level and bucket. An entry's level is that of the highest digit in which its time
     /// differs from `base_ns`, its bucket is that digit: so lower levels are due sooner.
     far: Box<[Vec<Entry>]>,
@@ -61,6 +59,8 @@ const BUCKETS: usize = 1 << DIGIT;
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;
 /// A bucket of no more than this becomes near as it is.
 const FEW: usize = 64;
+/// So much is always known to be next, if there is so much.
+const NEAR_MIN: usize = 16;
 /// A bucket that has had room for more than this gives it back.
 const ROOM_MAX: usize = 1024;
 
@@ -71,7 +71,6 @@ impl Default for Queue {
             added: Vec::new(),
             near_until_ns: 0,
             added_max: 4 * FEW,
-            fresh: false,
             far: (0..LEVELS * BUCKETS).map(|_| Vec::new()).collect(),
             base_ns: 0,
             filled: [0; LEVELS],
@@ -111,16 +110,16 @@ impl Queue {
     pub fn pop(&mut self) -> Option<Entry> {
         let added = self.added.first().filter(|added| self.near.last().is_none_or(|near| added.before(near)));
         let first = if added.is_some() { self.pop_added() } else { self.near.pop() };
-        if self.is_empty() && self.far_len > 0 {
+        if self.near.len() < NEAR_MIN && self.far_len > 0 {
             self.refill();
         }
         first
     }
 
-    /// What will be due next in no particular order, if that has changed since this was asked; later events
-    /// may still come before it. For those who would like to bring into the cache what it is about.
-    pub fn fresh(&mut self) -> &[Entry] {
-        if std::mem::take(&mut self.fresh) { &self.near } else { &[] }
+    /// What is due after `events` others, if that is known already and nothing comes between. For those who
+    /// would like to bring into the cache what it is about.
+    pub fn ahead(&self, events: usize) -> Option<&Entry> {
+        self.near.len().checked_sub(events + 1).map(|index| &self.near[index])
     }
 
     /// How many are pending, stale ones included.
@@ -141,7 +140,7 @@ impl Queue {
         self.far_len += 1;
     }
 
-    /// Makes the earliest bucket near, when nothing is.
+    /// Makes the earliest bucket near, before little is.
     fn refill(&mut self) {
         while let Some(level) = self.filled.iter().position(|&filled| filled != 0) {
             let bucket = self.filled[level].trailing_zeros() as usize;
@@ -154,12 +153,12 @@ impl Queue {
             self.base_ns = (self.base_ns & above) | ((bucket as u64) << shift);
             let done = level == 0 || entries.len() <= FEW;
             if done {
-                self.near.append(&mut entries);
-                self.near.sort_unstable_by_key(|entry| Reverse(entry.key()));
+                entries.sort_unstable_by_key(|entry| Reverse(entry.key()));
+                entries.append(&mut self.near);
+                std::mem::swap(&mut entries, &mut self.near);
                 let last_ns = self.near.first().map_or(0, |entry| entry.at_ns);
                 self.near_until_ns = last_ns.saturating_add(1);
                 self.added_max = 4 * FEW.max(self.near.len());
-                self.fresh = true;
             } else {
                 entries.drain(..).for_each(|entry| self.push_far(entry));
             }

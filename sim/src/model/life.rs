@@ -18,15 +18,9 @@ const IDLE: Purpose = Purpose::named("sim/idle");
 impl World<'_> {
     /// A user asks for a session.
     pub fn arrive(&mut self, plan: Session) {
-        let slot = self.free_slots.pop().unwrap_or_else(|| {
-            self.lives.push(None);
-            self.generations.push((0, 0));
-            self.lives.len() as u32 - 1
-        });
-        let (wake_gen, machine_gen) = self.generations[slot as usize];
         self.metrics.events += 1;
         self.metrics.occupancy.change(self.now_ns, None, Some(Phase::Waiting.state()));
-        let mut live = Live::new(plan, wake_gen, machine_gen);
+        let mut live = Live::new(plan);
         live.since_ns = self.now_ns;
         if self.predicts || self.looks_at_size() {
             let user = live.plan.user as usize;
@@ -36,11 +30,24 @@ impl World<'_> {
             live.observed_bytes = self.users[user].peak_bytes;
             live.noted_bytes = live.observed_bytes;
         }
-        self.lives[slot as usize] = Some(live);
+        let slot = self.settle(live);
         self.say(slot, |live| {
             format!("user {} asks for {}", live.plan.user, format_bytes(live.plan.request.memory_bytes))
         });
         self.request(slot);
+    }
+
+    /// Finds a slot for a session.
+    fn settle(&mut self, mut live: Live) -> u32 {
+        if let Some(slot) = self.free_slots.pop() {
+            let last = self.life(slot);
+            (live.wake_gen, live.machine_gen) = (last.wake_gen, last.machine_gen);
+            *last = live;
+            slot
+        } else {
+            self.lives.push(live);
+            self.lives.len() as u32 - 1
+        }
     }
 
     /// Something of the session's own is due. True if it ended.
@@ -96,12 +103,12 @@ impl World<'_> {
             return true;
         } else {
             let idle_s = (now_ns - live.kernel_idle_since_ns) as f64 / 1e9;
-            let user = live.plan.user as usize;
             live.computing = true;
-            if self.predicts
-                && let Some(user) = self.users.get_mut(user)
-            {
-                user.idle.record(idle_s);
+            if self.predicts {
+                let user = self.life(slot).plan.user as usize;
+                if let Some(user) = self.users.get_mut(user) {
+                    user.idle.record(idle_s);
+                }
             }
             match self.life(slot).phase {
                 Phase::Idle => self.compute(slot),
@@ -116,8 +123,7 @@ impl World<'_> {
     fn browser_edge(&mut self, slot: u32) {
         let now_ns = self.now_ns;
         let live = self.life(slot);
-        live.connected = live.edge.is_multiple_of(2);
-        live.edge += 1;
+        live.pass_edge();
         let (connected, phase) = (live.connected, live.phase);
         if !connected {
             live.away_since_ns = now_ns;
@@ -252,7 +258,7 @@ impl World<'_> {
 
     fn facts(&mut self, slot: u32) -> Facts {
         let now_ns = self.now_ns;
-        let live = self.lives[slot as usize].as_mut().expect("the slot of a live session");
+        let live = &mut self.lives[slot as usize];
         let since_s = |then_ns: u64| now_ns.saturating_sub(then_ns) as f64 / 1e9;
         let resident_bytes = live.resident_bytes(now_ns);
         let kernel_idle_s = if live.computing { 0.0 } else { since_s(live.kernel_idle_since_ns) };
@@ -366,7 +372,7 @@ impl World<'_> {
             let live = self.life(slot);
             live.wanted = None;
             live.computing = true;
-            live.edge = u32::MAX;
+            live.pass_all_edges();
             live.shift_ns = live.shift_ns.max(now_ns.saturating_sub(live.plan.end_ns));
             self.replan(slot);
             return;
@@ -438,19 +444,19 @@ impl World<'_> {
         self.withdraw(slot);
         self.release(slot);
         self.say(slot, |_| "the user is done".into());
-        let Some(live) = self.lives[slot as usize].take() else { return };
-        self.hold(0, live.image.map_or(0, |image| image.bytes));
-        self.metrics.occupancy.change(self.now_ns, Some(live.phase.state()), None);
-        let reckoning = self.reference().reckon(&live.plan, live.cell as usize);
+        let live = self.life(slot);
+        let plan = live.end();
+        let (phase, cell, cell_done_ns) = (live.phase, live.cell as usize, live.cell_done_ns);
+        let held_bytes = live.image.map_or(0, |image| image.bytes);
+        self.hold(0, held_bytes);
+        self.metrics.occupancy.change(self.now_ns, Some(phase.state()), None);
+        let reckoning = self.reference().reckon(&plan, cell);
         self.metrics.baseline_money += reckoning.baseline;
         self.metrics.bound_money += reckoning.bound;
         self.metrics.bound_felt += reckoning.bound_felt;
         self.metrics.sessions += 1;
-        let left = live.plan.busy.iter().skip(live.cell as usize);
-        let left_ns: u64 = left.map(stasis_workloads::Interval::length_ns).sum();
-        self.metrics.unfinished_ns += u128::from(left_ns.saturating_sub(live.cell_done_ns));
-        let next = |generation: u32| generation.wrapping_add(1) & super::world::GENERATION_MASK;
-        self.generations[slot as usize] = (next(live.wake_gen), next(live.machine_gen));
+        let left_ns: u64 = plan.busy.iter().skip(cell).map(stasis_workloads::Interval::length_ns).sum();
+        self.metrics.unfinished_ns += u128::from(left_ns.saturating_sub(cell_done_ns));
         self.free_slots.push(slot);
     }
 

@@ -1,7 +1,9 @@
 //! One session while it lives in the simulator: where it stands in its user's plan, what it holds, and when
 //! it has to be looked at next. It has no behaviour beyond its own arithmetic; `life` moves it.
 
+use super::world::GENERATION_MASK;
 use crate::engine::store::Flow;
+use prefetch_index::prefetch_index;
 use stasis_contract::Trigger;
 use stasis_policy::placement::{Market, Size};
 use stasis_workloads::{Interval, Session};
@@ -77,8 +79,6 @@ pub struct Machine {
     pub since_ns: u64,
     /// Its memory in bytes.
     pub memory_bytes: u64,
-    /// Where it is in the list of spot machines.
-    pub spot_index: u32,
 }
 
 /// What an image holds.
@@ -103,24 +103,12 @@ pub enum Wait {
     Interruption,
 }
 
-/// A live session. Fields that every event touches come first.
+/// A live session, on whole cache lines: what belongs together is on one, and what most events touch first.
 #[derive(Debug)]
-#[repr(C, align(64))] // in this order, on whole cache lines
+#[repr(C, align(64))]
 #[allow(clippy::struct_excessive_bools, reason = "independent facts about one session, not a state machine")]
 pub struct Live {
-    /// First, because its tag also says whether a slot is taken.
-    pub image: Option<Image>,
-    pub phase: Phase,
-    /// A cell is running or should be.
-    pub computing: bool,
-    pub connected: bool,
-    /// Some session data says when a browser is connected.
-    pub browser_known: bool,
-    pub was_started: bool,
-    /// The pending wake event must carry this.
-    pub wake_gen: u32,
-    /// The pending machine events must carry this.
-    pub machine_gen: u32,
+    // When something happens.
     /// When the phase or the last banking began.
     pub since_ns: u64,
     /// When the pending wake event comes.
@@ -133,101 +121,152 @@ pub struct Live {
     pub timer_at_ns: u64,
     /// How far reality is behind the plan.
     pub shift_ns: u64,
-    pub cell_done_ns: u64,
-    pub redo_ns: u64,
-    /// Memory held, until this time of the plan.
-    resident_bytes: u64,
-    resident_until_ns: u64,
-    /// Computing since the last image.
-    pub unsaved_ns: u64,
-    /// Of completed cells, the work that is not in the image.
-    pub unsaved_cells_ns: u64,
-    pub kernel_idle_since_ns: u64,
-    pub away_since_ns: u64,
+    /// The pending wake event must carry this.
+    pub wake_gen: u32,
+    /// The pending machine events must carry this.
+    pub machine_gen: u32,
+    pub phase: Phase,
+    /// A cell is running or should be.
+    pub computing: bool,
+    pub connected: bool,
+    /// Some session data says when a browser is connected.
+    pub browser_known: bool,
+    pub was_started: bool,
+
+    // Its work.
     /// The next or running cell of the plan; starts never if there is none.
     current: Interval,
     /// Its number.
     pub cell: u32,
     /// Next edge of a connection: twice its index, plus one for its end.
-    pub edge: u32,
+    edge: u32,
+    pub cell_done_ns: u64,
+    pub redo_ns: u64,
+    /// Computing since the last image.
+    pub unsaved_ns: u64,
+    /// Of completed cells, the work that is not in the image.
+    pub unsaved_cells_ns: u64,
+    pub kernel_idle_since_ns: u64,
+
+    // What a decision needs beside that.
     pub machine: Option<Machine>,
+    /// Memory held, until this time of the plan.
+    resident_bytes: u64,
+    resident_until_ns: u64,
+    pub away_since_ns: u64,
+    pub idle_uniform: f64,
+
     /// When the machine will be gone, and why, once that is announced.
     pub notice: Option<(u64, Trigger)>,
     pub wanted: Option<(u64, Wait)>,
+    /// When the plan ends, and when its next edge comes.
+    plan_end_ns: u64,
+    edge_ns: u64,
+    /// The plan's cells, which are here while the session lives.
+    busy: Box<[Interval]>,
+
+    // Images, machines and how they come and go.
+    pub image: Option<Image>,
     pub flow: Option<Flow>,
     pub asked_at_ns: u64,
-    pub idle_uniform: f64,
     /// When the machine will be gone, if that is known and not announced yet.
     pub machine_ends_ns: u64,
+    /// Size of the image that is being written.
+    pub writing_bytes: u64,
+    pub observed_bytes: u64,
+    /// What of that its user is already remembered for.
+    pub noted_bytes: u64,
+    pub size: Size,
     pub grants: u32,
     pub idle_periods: u32,
     /// How often memory was lost since a cell last ended.
     pub losses: u32,
-    pub observed_bytes: u64,
-    /// What of that its user is already remembered for.
-    pub noted_bytes: u64,
-    /// Size of the image that is being written.
-    pub writing_bytes: u64,
-    pub size: Size,
+    /// The plan but for its cells.
     pub plan: Session,
 }
 
+/// A larger one would take longer to fetch: add to it with care.
+const _: () = assert!(size_of::<Live>() == 8 * 64);
+
 impl Live {
     /// A session that was just submitted.
-    pub fn new(plan: Session, wake_gen: u32, machine_gen: u32) -> Self {
+    pub fn new(mut plan: Session) -> Self {
         let now_ns = plan.submit_ns;
         Self {
-            current: plan.busy.first().copied().unwrap_or(NO_CELL),
-            phase: Phase::Waiting,
-            computing: false,
-            connected: false,
-            browser_known: !plan.connected.is_empty(),
-            was_started: false,
-            wake_gen,
-            machine_gen,
             since_ns: now_ns,
             wake_at_ns: NEVER,
             phase_at_ns: NEVER,
             plan_at_ns: NEVER,
             timer_at_ns: NEVER,
             shift_ns: 0,
+            wake_gen: 0,
+            machine_gen: 0,
+            phase: Phase::Waiting,
+            computing: false,
+            connected: false,
+            browser_known: !plan.connected.is_empty(),
+            was_started: false,
+            current: plan.busy.first().copied().unwrap_or(NO_CELL),
+            cell: 0,
+            edge: 0,
             cell_done_ns: 0,
             redo_ns: 0,
             unsaved_ns: 0,
             unsaved_cells_ns: 0,
             kernel_idle_since_ns: now_ns,
-            away_since_ns: now_ns,
-            cell: 0,
-            edge: 0,
             machine: None,
+            resident_bytes: 0,
+            resident_until_ns: 0,
+            away_since_ns: now_ns,
+            idle_uniform: 0.5,
             notice: None,
             wanted: Some((now_ns, Wait::Start)),
+            plan_end_ns: plan.end_ns,
+            edge_ns: plan.connected.first().map_or(NEVER, |connection| connection.start_ns),
+            busy: std::mem::take(&mut plan.busy),
             image: None,
             flow: None,
             asked_at_ns: now_ns,
-            idle_uniform: 0.5,
             machine_ends_ns: NEVER,
-            resident_bytes: 0,
-            resident_until_ns: 0,
+            writing_bytes: 0,
+            observed_bytes: 0,
+            noted_bytes: 0,
+            size: Size { cores_milli: plan.request.cores_milli, memory_bytes: plan.request.memory_bytes },
             grants: 0,
             idle_periods: 0,
             losses: 0,
-            observed_bytes: 0,
-            noted_bytes: 0,
-            writing_bytes: 0,
-            size: Size { cores_milli: plan.request.cores_milli, memory_bytes: plan.request.memory_bytes },
             plan,
         }
     }
 
-    /// Something from every cache line that an event may touch, without a branch that would wait for it.
-    pub fn look(&self) -> u64 {
-        let cell = self.plan.busy.get(self.cell as usize + 1).map_or(0, |cell| cell.start_ns);
-        let first = self.since_ns ^ self.plan_at_ns ^ self.resident_until_ns ^ self.kernel_idle_since_ns;
-        let second = u64::from(self.machine.is_some()) ^ self.asked_at_ns ^ self.idle_uniform.to_bits();
-        let third = self.machine_ends_ns ^ self.observed_bytes ^ self.writing_bytes;
-        let plan = self.plan.end_ns ^ u64::from(self.plan.user) ^ self.plan.connected.len() as u64;
-        first ^ second ^ third ^ plan ^ cell
+    /// The session has ended: returns its whole plan, and from now on no pending event is about it.
+    pub fn end(&mut self) -> Session {
+        let next = |generation: u32| generation.wrapping_add(1) & GENERATION_MASK;
+        (self.wake_gen, self.machine_gen) = (next(self.wake_gen), next(self.machine_gen));
+        Session {
+            busy: std::mem::take(&mut self.busy),
+            memory: std::mem::take(&mut self.plan.memory),
+            connected: std::mem::take(&mut self.plan.connected),
+            ..self.plan
+        }
+    }
+
+    /// Has it brought into the cache, but for what [`prefetch_cell`](Self::prefetch_cell) brings.
+    pub fn prefetch(&self) {
+        // One field of each line.
+        prefetch(&self.since_ns);
+        prefetch(&self.current);
+        prefetch(&self.machine);
+        prefetch(&self.notice);
+        prefetch(&self.image);
+        prefetch(&self.writing_bytes);
+        prefetch(&self.losses);
+        prefetch(&self.plan.request);
+    }
+
+    /// Has its next cell brought into the cache, when the session itself is there.
+    pub fn prefetch_cell(&self) {
+        prefetch_index(&self.busy, self.cell as usize + 1);
     }
 
     /// When the plan's next connection edge, cell or end comes, in nanoseconds of the plan.
@@ -236,16 +275,36 @@ impl Live {
         if self.computing {
             // A cell that was suspended under a policy that looks at browsers only may never be finished.
             let abandoned = matches!(self.phase, Phase::Suspended | Phase::Off) && edge_ns == NEVER;
-            return if abandoned { self.plan.end_ns } else { edge_ns };
+            return if abandoned { self.plan_end_ns } else { edge_ns };
         }
-        let cell_ns = if self.has_cell() { self.current.start_ns } else { self.plan.end_ns };
+        let cell_ns = if self.has_cell() { self.current.start_ns } else { self.plan_end_ns };
         edge_ns.min(cell_ns)
     }
 
     /// When the browser comes or goes next, in nanoseconds of the plan.
     pub fn next_edge_ns(&self) -> u64 {
-        let Some(connection) = self.plan.connected.get(self.edge as usize / 2) else { return NEVER };
-        if self.edge.is_multiple_of(2) { connection.start_ns } else { connection.end_ns }
+        self.edge_ns
+    }
+
+    /// The browser comes, or goes.
+    pub fn pass_edge(&mut self) {
+        self.connected = self.edge.is_multiple_of(2);
+        self.set_edge(self.edge + 1);
+    }
+
+    /// The browser never comes or goes again.
+    pub fn pass_all_edges(&mut self) {
+        self.set_edge(u32::MAX);
+    }
+
+    fn set_edge(&mut self, edge: u32) {
+        let connection = self.plan.connected.get(edge as usize / 2);
+        self.edge_ns = match connection {
+            None => NEVER,
+            Some(connection) if edge.is_multiple_of(2) => connection.start_ns,
+            Some(connection) => connection.end_ns,
+        };
+        self.edge = edge;
     }
 
     /// Works out `plan_at_ns` again. The plan stands still while its user waits.
@@ -306,11 +365,15 @@ impl Live {
         self.unsaved_cells_ns += self.cell_length_ns().saturating_sub(saved_ns);
         self.shift_ns = now_ns.saturating_sub(self.current.end_ns);
         self.cell += 1;
-        self.current = self.plan.busy.get(self.cell as usize).copied().unwrap_or(NO_CELL);
+        self.current = self.busy.get(self.cell as usize).copied().unwrap_or(NO_CELL);
         self.cell_done_ns = 0;
         self.computing = false;
         self.kernel_idle_since_ns = now_ns;
         self.idle_periods += 1;
         self.losses = 0;
     }
+}
+
+fn prefetch<T>(place: &T) {
+    prefetch_index(std::slice::from_ref(place), 0);
 }

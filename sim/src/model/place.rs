@@ -85,12 +85,11 @@ impl World<'_> {
         let (seed, replication) = (self.setup.seed, self.setup.replication);
         let size = self.life(slot).size;
         let mut rate_per_h = cloud.price_per_h(size);
-        let mut spot_index = 0;
         if market == Market::Spot
             && let (Some(spec), Some(pool)) = (&cloud.spot, &mut self.spot)
         {
             rate_per_h *= spec.price_ratio;
-            spot_index = pool.take(slot);
+            pool.take(slot);
             pool.waiting.retain(|&other| other != slot);
             let live = self.life(slot);
             live.grants += 1;
@@ -104,7 +103,7 @@ impl World<'_> {
             pool.waiting.retain(|&other| other != slot);
         }
         let memory_bytes = cloud.memory_bytes(size);
-        self.granted(slot, Machine { market, rate_per_h, since_ns: now_ns, memory_bytes, spot_index });
+        self.granted(slot, Machine { market, rate_per_h, since_ns: now_ns, memory_bytes });
     }
 
     fn granted(&mut self, slot: u32, machine: Machine) {
@@ -206,11 +205,8 @@ impl World<'_> {
             self.cluster_dirty = true;
         }
         if machine.market == Market::Spot {
-            let moved = self.spot.as_mut().and_then(|spot| spot.give_back(machine.spot_index));
-            if let Some(moved) = moved.and_then(|slot| self.lives[slot as usize].as_mut())
-                && let Some(other) = &mut moved.machine
-            {
-                other.spot_index = machine.spot_index;
+            if let Some(spot) = &mut self.spot {
+                spot.give_back(slot);
             }
             self.offer_spot();
         }
@@ -346,7 +342,6 @@ impl World<'_> {
                 rate_per_h,
                 since_ns: now_ns,
                 memory_bytes: size.memory_bytes,
-                spot_index: 0,
             },
         );
     }

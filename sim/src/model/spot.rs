@@ -11,8 +11,11 @@ const START: Purpose = Purpose::named("sim/spot-start");
 #[derive(Debug)]
 pub struct SpotPool {
     capacity: u32,
-    /// Who has a machine, in no meaning order; sessions note their index.
-    pub users: Vec<u32>,
+    /// Who has a machine, in no meaning order.
+    users: Vec<u32>,
+    /// Where in that list an owner is, by owner. Not kept with the sessions, of which it would touch another
+    /// one whenever a machine is given back.
+    places: Vec<u32>,
     /// Who waits for one, in order of asking.
     pub waiting: std::collections::VecDeque<u32>,
     trace: Option<Availability>,
@@ -38,6 +41,7 @@ impl SpotPool {
         let mut pool = Self {
             capacity: if none { 0 } else { spec.capacity.unwrap_or(u32::MAX) },
             users: Vec::new(),
+            places: Vec::new(),
             waiting: std::collections::VecDeque::new(),
             trace,
             victims: stream(seed, replication, 0, VICTIM),
@@ -67,16 +71,23 @@ impl SpotPool {
         now_ns.checked_add(next_ns - at_ns)
     }
 
-    /// Gives a machine to `owner`; returns its index.
-    pub fn take(&mut self, owner: u32) -> u32 {
+    /// Gives a machine to `owner`.
+    pub fn take(&mut self, owner: u32) {
+        let place = owner as usize;
+        if place >= self.places.len() {
+            self.places.resize(place + 1, 0);
+        }
+        self.places[place] = self.users.len() as u32;
         self.users.push(owner);
-        self.users.len() as u32 - 1
     }
 
-    /// Takes the machine at `index` back. Returns who has that index now, if anybody.
-    pub fn give_back(&mut self, index: u32) -> Option<u32> {
-        self.users.swap_remove(index as usize);
-        self.users.get(index as usize).copied()
+    /// Takes the machine of `owner` back, who has one.
+    pub fn give_back(&mut self, owner: u32) {
+        let place = self.places[owner as usize];
+        self.users.swap_remove(place as usize);
+        if let Some(&moved) = self.users.get(place as usize) {
+            self.places[moved as usize] = place;
+        }
     }
 
     /// `count` different users, by lot, in the order of the lot.

@@ -66,14 +66,13 @@ pub(super) enum Kind {
     Wake,
     Notice,
     Reclaim,
-    Store,
     Spot,
     BatchEnd,
     BatchEvict,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Wake, Kind::Notice, Kind::Reclaim, Kind::Store, Kind::Spot, Kind::BatchEnd, Kind::BatchEvict];
+const KINDS: [Kind; 6] =
+    [Kind::Wake, Kind::Notice, Kind::Reclaim, Kind::Spot, Kind::BatchEnd, Kind::BatchEvict];
 const MONTH_NS: f64 = 30.0 * 86_400e9;
 const GENERATION_BITS: u32 = 24;
 pub(super) const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
@@ -81,6 +80,13 @@ pub(super) const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 pub(super) fn pack(kind: Kind, generation: u32, slot: u32) -> u64 {
     (u64::from(slot) << 32) | (u64::from(generation & GENERATION_MASK) << 8) | kind as u64
 }
+
+fn slot_of(what: u64) -> usize {
+    (what >> 32) as usize
+}
+
+/// So many events before a session is due, it is brought into the cache: they last for as long as that takes.
+const LOOK_AHEAD: usize = 8;
 
 /// A batch job in the cluster.
 #[derive(Debug, Clone, Copy)]
@@ -101,12 +107,11 @@ pub(super) struct World<'a> {
     pub setup: &'a Setup,
     pub now_ns: u64,
     pub queue: Queue,
-    pub lives: Vec<Option<Live>>,
-    /// Generations outlive the sessions of a slot.
-    pub generations: Vec<(u32, u32)>,
+    /// The live sessions by slot, and in free slots what is left of the last one.
+    pub lives: Vec<Live>,
     pub free_slots: Vec<u32>,
     pub store: Store,
-    pub store_gen: u32,
+    /// When the store is done with a flow next. Not in the queue, as it changes with every flow.
     pub store_at_ns: u64,
     pub held_bytes: u64,
     pub held_since_ns: u64,
@@ -138,24 +143,27 @@ pub fn run(setup: &Setup, sessions: Sessions<'_>, jobs: Jobs<'_>) -> Result<Outc
     let mut live = 0u64;
     loop {
         let queued_ns = world.queue.next_ns().unwrap_or(NEVER);
+        let due_ns = queued_ns.min(world.store_at_ns);
         let arrives_ns = arrival.as_ref().map_or(NEVER, |session| session.submit_ns);
         let job_ns = job.as_ref().map_or(NEVER, |job| job.submit_ns);
         if arrival.is_none() && live == 0 {
             break;
         }
-        if arrives_ns <= queued_ns && arrives_ns <= job_ns {
+        if arrives_ns <= due_ns && arrives_ns <= job_ns {
             if let Some(session) = arrival.take() {
                 arrival = sessions.next().transpose()?;
                 world.now_ns = world.now_ns.max(session.submit_ns);
                 world.arrive(session);
                 live += 1;
             }
-        } else if job_ns <= queued_ns {
+        } else if job_ns <= due_ns {
             if let Some(submitted) = job.take() {
                 job = jobs.next().transpose()?;
                 world.now_ns = world.now_ns.max(submitted.submit_ns);
                 world.submit_batch(submitted);
             }
+        } else if world.store_at_ns <= queued_ns && world.store_at_ns != NEVER {
+            world.flows_end();
         } else if let Some(entry) = world.queue.pop() {
             world.now_ns = entry.at_ns;
             world.look_ahead();
@@ -188,10 +196,8 @@ impl<'a> World<'a> {
             now_ns: 0,
             queue: Queue::default(),
             lives: Vec::new(),
-            generations: Vec::new(),
             free_slots: Vec::new(),
             store: Store::new(setup.store.bandwidth_bytes_per_s, write_cap, read_cap),
-            store_gen: 0,
             store_at_ns: NEVER,
             held_bytes: 0,
             held_since_ns: 0,
@@ -213,46 +219,36 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Reads from the sessions that are due next, all of them at once, so that none of them alone has to
-    /// wait for memory later: with many live sessions that would be most of the time. Changes nothing.
-    fn look_ahead(&mut self) {
-        let mut seen = 0;
-        for entry in self.queue.fresh() {
-            if let Some(Some(live)) = self.lives.get((entry.what >> 32) as usize) {
-                seen ^= live.look();
-            }
+    /// Has the sessions brought into the cache that are due soon, while others are handled: with many live
+    /// sessions waiting for memory would be most of the time. Changes nothing.
+    fn look_ahead(&self) {
+        let due_after =
+            |events| self.queue.ahead(events).and_then(|entry| self.lives.get(slot_of(entry.what)));
+        if let Some(live) = due_after(LOOK_AHEAD) {
+            live.prefetch();
         }
-        std::hint::black_box(seen);
+        if let Some(live) = due_after(LOOK_AHEAD / 2) {
+            live.prefetch_cell();
+        }
     }
 
     /// Handles one event; true if a session ended.
     fn handle(&mut self, what: u64) -> bool {
-        let slot = (what >> 32) as u32;
+        let slot = slot_of(what) as u32;
         let generation = (what >> 8) as u32 & GENERATION_MASK;
         match KINDS[(what & 0xff) as usize] {
             Kind::Wake => {
-                let current = self.lives[slot as usize].as_ref().is_some_and(|l| l.wake_gen == generation);
-                if current {
+                if self.life(slot).wake_gen == generation {
                     self.metrics.events += 1;
                     return self.wake(slot);
                 }
             }
             kind @ (Kind::Notice | Kind::Reclaim) => {
-                let current = self.lives[slot as usize].as_ref().is_some_and(|l| l.machine_gen == generation);
-                if current {
+                if self.life(slot).machine_gen == generation {
                     self.metrics.events += 1;
                     if kind == Kind::Notice { self.notice(slot) } else { self.reclaim(slot) }
                 }
             }
-            Kind::Store if generation == self.store_gen => {
-                self.metrics.events += 1;
-                self.store_at_ns = NEVER;
-                while let Some(owner) = self.store.pop_done(self.now_ns) {
-                    self.flow_done(owner);
-                }
-                self.schedule_store();
-            }
-            Kind::Store => {}
             Kind::Spot => self.spot_changes(),
             Kind::BatchEnd => self.batch_ends(slot, generation),
             Kind::BatchEvict => self.batch_is_evicted(slot, generation),
@@ -260,14 +256,14 @@ impl<'a> World<'a> {
         false
     }
 
-    /// The session in a slot that is known to be taken.
+    /// The session in a slot; pending events of sessions that have ended do not match its generations.
     pub fn life(&mut self, slot: u32) -> &mut Live {
-        self.lives[slot as usize].as_mut().expect("the slot of a live session")
+        &mut self.lives[slot as usize]
     }
 
     /// Pushes the session's next wake, unless that is pending already.
     pub fn arm(&mut self, slot: u32) {
-        let live = self.lives[slot as usize].as_mut().expect("the slot of a live session");
+        let live = &mut self.lives[slot as usize];
         let next_ns = live.phase_at_ns.min(live.plan_at_ns).min(live.timer_at_ns);
         if next_ns == live.wake_at_ns {
             return;
@@ -279,23 +275,25 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Pushes the store's next completion, unless that is pending already.
+    /// Works out when the store is done with a flow next.
     pub fn schedule_store(&mut self) {
-        let next_ns = self.store.next_done_ns().map_or(NEVER, |at_ns| at_ns.max(self.now_ns));
-        if next_ns == self.store_at_ns {
-            return;
+        self.store_at_ns = self.store.next_done_ns().map_or(NEVER, |at_ns| at_ns.max(self.now_ns));
+    }
+
+    /// The store is done with at least one flow.
+    fn flows_end(&mut self) {
+        self.metrics.events += 1;
+        self.now_ns = self.store_at_ns;
+        while let Some(owner) = self.store.pop_done(self.now_ns) {
+            self.flow_done(owner);
         }
-        self.store_at_ns = next_ns;
-        self.store_gen = self.store_gen.wrapping_add(1) & GENERATION_MASK;
-        if next_ns != NEVER {
-            self.queue.push(next_ns, pack(Kind::Store, self.store_gen, 0));
-        }
+        self.schedule_store();
     }
 
     /// Books the time since the last banking under what the session was doing, and moves its work on.
     pub fn bank(&mut self, slot: u32) {
         let now_ns = self.now_ns;
-        let live = self.lives[slot as usize].as_mut().expect("the slot of a live session");
+        let live = &mut self.lives[slot as usize];
         let span_ns = now_ns - std::mem::replace(&mut live.since_ns, now_ns);
         if span_ns == 0 {
             return;
@@ -329,7 +327,7 @@ impl<'a> World<'a> {
     /// Ends one phase and begins another, which ends by itself at `until_ns`.
     pub fn enter(&mut self, slot: u32, phase: Phase, until_ns: u64) {
         self.bank(slot);
-        let live = self.lives[slot as usize].as_mut().expect("the slot of a live session");
+        let live = &mut self.lives[slot as usize];
         self.metrics.occupancy.change(self.now_ns, Some(live.phase.state()), Some(phase.state()));
         live.phase = phase;
         live.phase_at_ns = until_ns;
@@ -358,9 +356,8 @@ impl<'a> World<'a> {
 
     /// Tells about a session, if it is the one to be explained.
     pub fn say(&mut self, slot: u32, what: impl FnOnce(&Live) -> String) {
-        if self.setup.explain.is_some()
-            && let Some(live) = self.lives[slot as usize].as_ref()
-        {
+        if self.setup.explain.is_some() {
+            let live = &self.lives[slot as usize];
             self.explain.say(live.plan.id, self.now_ns, || what(live));
         }
     }
