@@ -3,7 +3,8 @@
 
 use std::process::ExitCode;
 
-use stasis_contract::{Step, Trigger};
+use stasis_contract::{Event, Step, Trigger};
+use stasis_testbed::JobId;
 use stasis_tests::scripts::{COUNTER, assert_counts, ticks};
 use stasis_tests::{MOVE, Pair, SOON, Suite};
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         .test("the_command_line_checkpoints_lists_and_shows", command_line)
         .test("files_that_grew_since_the_image_do_not_keep_the_session_away", grown_files)
         .test("a_session_outlives_the_power_of_its_node", power_loss)
+        .test("checkpoints_at_intervals_are_there_when_the_power_is_lost", intervals)
         .run()
 }
 
@@ -227,6 +229,21 @@ fn power_loss(pair: &Pair<'_>) {
     request(pair, job);
     pair.wait_step(job, Step::Freeze, SOON);
     pair.wait_counting(job);
+    returns_after_power_loss(pair, job);
+}
+
+fn intervals(pair: &Pair<'_>) {
+    let job = pair.submit("alice", &["--stasis=interval=10s,keep=2"], COUNTER);
+    let is_third = |event: &Event| event.step == Step::Freeze && event.image == Some(3);
+    pair.wait_event(job, "a third checkpoint", MOVE, is_third);
+    assert!(pair.events(job).iter().filter_map(|event| event.trigger).all(|by| by == Trigger::Interval));
+    stasis_testbed::wait_until("the oldest image to go", SOON, || Ok(pair.images(job).len() == 2)).unwrap();
+    pair.wait_counting(job);
+    returns_after_power_loss(pair, job);
+}
+
+/// The node of a job that has an image goes down, and the session goes on from the image, elsewhere.
+fn returns_after_power_loss(pair: &Pair<'_>, job: JobId) {
     let node = pair.wait_running(job);
     pair.node(&node).kill().unwrap();
     // Nobody on the dead node can spare the job Slurm's wait of two minutes, but its owner can.
@@ -248,6 +265,6 @@ fn power_loss(pair: &Pair<'_>) {
 }
 
 /// Asks for a checkpoint as `stasis checkpoint` does.
-fn request(pair: &Pair<'_>, job: stasis_testbed::JobId) {
+fn request(pair: &Pair<'_>, job: JobId) {
     pair.run("ctl", "alice", &["scancel", "--batch", "--signal=40", &job.to_string()]);
 }
