@@ -1,21 +1,16 @@
-//! A Jupyter client for measuring: it starts a kernel, runs cells, and finds out when a session that is on its way
-//! back first answers. It can work from inside another network namespace, where a session that was restored by
-//! hand listens.
+//! The testbed's Jupyter client for measuring: it finds out when a session that is on its way back first answers. It
+//! can work from inside another network namespace, where a session that was restored by hand listens.
 
 use crate::workload::{PORT, TOKEN};
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use nix::sched::{CloneFlags, setns};
-use serde_json::{Value, json};
+use stasis_testbed::jupyter;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use tungstenite::{Message, WebSocket};
 
-/// How long one attempt to connect may take.
-const CONNECT: Duration = Duration::from_secs(1);
 /// How long an answer may take once a connection stands.
 const ANSWER: Duration = Duration::from_secs(300);
 /// How long a handshake may take. Jupyter sees to it that the kernel is there before it shakes hands.
@@ -28,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A server.
 #[derive(Debug, Clone)]
 pub struct Server {
-    address: SocketAddr,
+    server: jupyter::Server,
     /// The network namespace from which it is reached, if not this program's.
     namespace: Option<PathBuf>,
 }
@@ -45,23 +40,17 @@ pub struct Answered {
 impl Server {
     /// A server behind a node's port.
     pub fn at(ip: Ipv4Addr) -> Self {
-        Self { address: (ip, PORT).into(), namespace: None }
+        Self { server: jupyter::Server::new(ip, PORT, TOKEN), namespace: None }
     }
 
     /// A server on the loopback device of a network namespace.
     pub fn inside(namespace: PathBuf) -> Self {
-        Self { address: (Ipv4Addr::LOCALHOST, PORT).into(), namespace: Some(namespace) }
+        Self { namespace: Some(namespace), ..Self::at(Ipv4Addr::LOCALHOST) }
     }
 
     /// Waits until it answers, and starts a kernel; its id.
     pub fn start_kernel(&self) -> anyhow::Result<String> {
-        self.there(|| {
-            let kernel = self.until_it_works(|| self.post("/api/kernels"))?;
-            kernel["id"]
-                .as_str()
-                .map(str::to_owned)
-                .with_context(|| format!("a kernel without an id: {kernel}"))
-        })
+        self.there(|| self.until_it_works(|| Ok(self.server.within(ANSWER).start_kernel()?)))
     }
 
     /// Runs a cell; what it printed.
@@ -88,7 +77,8 @@ impl Server {
             match attempt() {
                 Ok(done) => return Ok(done),
                 Err(error) if Instant::now() > deadline => {
-                    return Err(error.context(format!("no session at {} after {PATIENCE:?}", self.address)));
+                    let address = self.server.address();
+                    return Err(error.context(format!("no session at {address} after {PATIENCE:?}")));
                 }
                 Err(_) => thread::sleep(PAUSE),
             }
@@ -108,68 +98,8 @@ impl Server {
         })
     }
 
-    fn connect(&self) -> anyhow::Result<TcpStream> {
-        let stream = TcpStream::connect_timeout(&self.address, CONNECT)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(HANDSHAKE))?;
-        Ok(stream)
-    }
-
-    fn post(&self, path: &str) -> anyhow::Result<Value> {
-        let mut stream = self.connect()?;
-        write!(
-            stream,
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: token {TOKEN}\r\nConnection: close\r\n\
-             Content-Length: 0\r\n\r\n",
-            self.address
-        )?;
-        stream.set_read_timeout(Some(ANSWER))?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("half an answer")?;
-        let status = head.split_whitespace().nth(1).unwrap_or_default();
-        ensure!(status.starts_with('2'), "{path}: {}", head.lines().next().unwrap_or_default());
-        Ok(serde_json::from_str(body)?)
-    }
-
     fn ask(&self, kernel: &str, code: &str) -> anyhow::Result<String> {
-        let url =
-            format!("ws://{}/api/kernels/{kernel}/channels?session_id=bench&token={TOKEN}", self.address);
-        let (mut socket, _) =
-            tungstenite::client(&url, self.connect()?).map_err(|error| anyhow!("no handshake: {error}"))?;
-        let id = format!("{:?}", SystemTime::now());
-        socket.send(Message::text(request(&id, code).to_string()))?;
-        socket.get_ref().set_read_timeout(Some(ANSWER))?;
-        answer(&mut socket, &id)
-    }
-}
-
-fn request(id: &str, code: &str) -> Value {
-    let header = json!({ "msg_id": id, "msg_type": "execute_request", "username": "", "session": "bench",
-        "date": "", "version": "5.3" });
-    let content = json!({ "code": code, "silent": false, "store_history": false, "user_expressions": {},
-        "allow_stdin": false, "stop_on_error": true });
-    json!({ "header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell",
-        "buffers": [] })
-}
-
-/// What the cell printed, once it has ended.
-fn answer(socket: &mut WebSocket<TcpStream>, id: &str) -> anyhow::Result<String> {
-    let mut printed = String::new();
-    loop {
-        let Message::Text(text) = socket.read()? else { continue };
-        let message: Value = serde_json::from_str(&text)?;
-        if message["parent_header"]["msg_id"] != id {
-            continue;
-        }
-        let content = &message["content"];
-        match message["msg_type"].as_str().unwrap_or_default() {
-            "stream" if content["name"] == "stdout" => {
-                printed.push_str(content["text"].as_str().unwrap_or_default());
-            }
-            "error" => bail!("the cell failed: {}", content["evalue"]),
-            "status" if content["execution_state"] == "idle" => return Ok(printed.trim().to_owned()),
-            _ => {}
-        }
+        let printed = self.server.within(HANDSHAKE).kernel(kernel, "bench")?.run(code, ANSWER)?;
+        Ok(printed.trim().to_owned())
     }
 }

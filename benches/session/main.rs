@@ -13,7 +13,6 @@
 //! `cargo bench -p stasis-benches --bench session -- --help` tells the options. It needs root, and a machine that
 //! has nothing else to do.
 
-mod artifacts;
 mod jupyter;
 mod machine;
 mod plain;

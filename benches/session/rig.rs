@@ -1,10 +1,10 @@
 //! The cluster that sessions are measured on, and one session of it.
 
-use crate::artifacts::{self, HOOKS};
 use crate::jupyter::Server;
 use crate::workload::{PORT, Workload};
 use anyhow::{Context, ensure};
 use stasis_contract::{Event, Manifest, Step};
+use stasis_testbed::artifacts::{self, HOOKS};
 use stasis_testbed::{Cluster, ClusterSpec, JobId, wait_for};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,26 +29,15 @@ pub struct Rig {
 impl Rig {
     /// Boots it, with room for one session of this size on each node.
     pub fn up(cpus: u32, memory_mb: u64) -> anyhow::Result<Self> {
-        let mut install = artifacts::find()?;
-        let folder = tempfile::tempdir().context("cannot make a folder for the key")?;
-        let key = folder.path().join("key");
-        let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("cannot get random bytes: {error}"))?;
-        std::fs::write(&key, random.map(|byte| format!("{byte:02x}")).concat())
-            .context("cannot write a key")?;
-        install.push(stasis_testbed::InstallFile {
-            from: key,
-            to: "/etc/stasis/key".into(),
-            mode: Some(0o600),
-        });
         let cluster = Cluster::up(ClusterSpec {
             cpus,
             memory_mb: memory_mb + 500,
             grace_time_s: GRACE_S,
             plugstack: vec![format!("required {HOOKS}")],
-            install,
+            install: artifacts::find(&artifacts::folder()?)?,
             ..ClusterSpec::named(format!("{PREFIX}{}", std::process::id()))
         })?;
+        artifacts::install_key(&cluster)?;
         remove_abandoned(cluster.dir());
         Ok(Self { cluster, cpus, memory_mb })
     }

@@ -7,13 +7,11 @@
 //!
 //! Tests wait for conditions, with a bound, and never for a time; none asserts how long anything takes.
 
-mod artifacts;
 pub mod jupyter;
 mod pair;
 pub mod scripts;
 mod suite;
 
-pub use artifacts::{HOOKS, SHEPHERD};
 pub use pair::{Pair, STORE_OF_ALICE};
 pub use suite::Suite;
 

@@ -1,18 +1,15 @@
 //! One suite: its cluster, its tests, and the pairs of nodes that they are lent.
 
-use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Trial};
-use stasis_testbed::{Cluster, ClusterSpec, InstallFile};
+use stasis_testbed::{Cluster, ClusterSpec, InstallFile, artifacts};
 
-use crate::artifacts::{self, HOOKS};
 use crate::pair::Pair;
 
-const KEY: &str = "/etc/stasis/key";
 /// What the folders and cgroups of suites' clusters are named with.
 const PREFIX: &str = "suite";
 
@@ -118,7 +115,8 @@ impl Bench {
     }
 
     fn run(&self, test: Test) -> Result<(), String> {
-        let cluster = self.cluster.get_or_init(|| self.boot()).as_ref().map_err(Clone::clone)?;
+        let boot = || self.boot().map_err(|error| error.to_string());
+        let cluster = self.cluster.get_or_init(boot).as_ref().map_err(Clone::clone)?;
         let number = self.lend();
         let _returned = Returned { bench: self, number };
         let pair = Pair::new(cluster, number);
@@ -137,22 +135,18 @@ impl Bench {
         }
     }
 
-    fn boot(&self) -> Result<Cluster, String> {
-        let programs = artifacts::find()?;
-        eprintln!("{}: {}", self.suite.name, artifacts::describe(&programs));
+    fn boot(&self) -> stasis_testbed::Result<Cluster> {
         let mut spec = self.suite.spec.clone();
         spec.name = format!("{PREFIX}-{}-{}", self.suite.name, std::process::id());
         spec.nodes = 2 * self.suite.pairs;
-        spec.plugstack.push(format!("required {HOOKS} {}", self.suite.configuration));
-        let key = key_file(self.suite.name)?;
-        spec.install = programs;
-        spec.install.push(InstallFile { from: key.clone(), to: KEY.into(), mode: Some(0o600) });
-        let cluster = Cluster::up(spec).map_err(|error| error.to_string());
-        let _ = std::fs::remove_file(key);
-        let cluster = cluster?;
+        spec.plugstack.push(format!("required {} {}", artifacts::HOOKS, self.suite.configuration));
+        spec.install = artifacts::find(&artifacts::folder()?)?;
+        eprintln!("{}: {}", self.suite.name, describe(&spec.install));
+        let cluster = Cluster::up(spec)?;
+        artifacts::install_key(&cluster)?;
         remove_abandoned(self.suite.name, cluster.dir());
         for number in 0..self.suite.pairs {
-            Pair::claim(&cluster, number).map_err(|error| error.to_string())?;
+            Pair::claim(&cluster, number)?;
         }
         Ok(cluster)
     }
@@ -171,16 +165,15 @@ impl Drop for Returned<'_> {
     }
 }
 
-/// A new site's key, in a file of the host.
-fn key_file(suite: &str) -> Result<PathBuf, String> {
-    let mut key = [0; 32];
-    let random = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut key));
-    random.map_err(|error| format!("cannot read random bytes: {error}"))?;
-    let path = std::env::temp_dir().join(format!("{PREFIX}-{suite}-{}.key", std::process::id()));
-    let text = blake3::Hash::from_bytes(key).to_hex();
-    std::fs::write(&path, text.as_bytes())
-        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    Ok(path)
+/// One line that says which builds these are, so that a log of a failure tells what it was a failure of.
+fn describe(files: &[InstallFile]) -> String {
+    let hash =
+        |path: &Path| std::fs::read(path).map(|program| blake3::hash(&program).to_hex()[..12].to_owned());
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let words = files.iter().map(|file| {
+        format!("{} {}", name(&file.from), hash(&file.from).unwrap_or_else(|error| error.to_string()))
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// Takes down what earlier runs of this suite left when they were killed.

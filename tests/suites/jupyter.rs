@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use stasis_testbed::JobId;
-use stasis_tests::jupyter::{Broken, Kernel, PORT, SERVER, Server};
+use stasis_tests::jupyter::{Error, Kernel, PORT, SERVER, Server};
 use stasis_tests::scripts::assert_counts;
 use stasis_tests::{MOVE, Pair, SOON, Suite};
 
@@ -157,7 +157,10 @@ fn running_cell(pair: &Pair<'_>) {
         kernel.watch(&mut cell, |text| text.lines().count() > lines + 50);
         let high = pair.preempt(&node);
         let broken = kernel.watch_until_broken(&mut cell, MOVE);
-        assert!(matches!(broken, Broken::Gone(_)), "the browser learns that the server is gone: {broken:?}");
+        assert!(
+            matches!(broken, Error::Gone { .. }),
+            "the browser learns that the server is gone: {broken:?}"
+        );
         node = pair.wait_restored(job, run);
         kernel = server.moved_to(pair.node(&node).ip()).connect(&id);
         pair.cancel(high);

@@ -1,7 +1,5 @@
 //! What can go wrong in the demonstration, told so that the reader knows which step it was and what was seen.
 
-use std::path::PathBuf;
-
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -19,48 +17,9 @@ pub enum Error {
     /// The cluster failed.
     #[error(transparent)]
     Testbed(#[from] stasis_testbed::Error),
-    /// A program that the nodes need is not built.
-    #[error(
-        "{path} is not built: run `cargo build --release -p spank-stasis -p stasis-shepherd -p stasis-capsule \
-         -p stasis-cli` with the same target folder, or say `make demo`, which does"
-    )]
-    NotBuilt {
-        /// Where it was sought.
-        path: PathBuf,
-    },
-    /// Jupyter's HTTP side failed.
-    #[error("{method} http://{url}: {source}")]
-    Http {
-        /// The request's method.
-        method: &'static str,
-        /// The address, without the token.
-        url: String,
-        /// Why not.
-        source: Box<ureq::Error>,
-    },
-    /// Jupyter answered with something else than success.
-    #[error("{method} http://{url}: status {status}: {body}")]
-    Status {
-        /// The request's method.
-        method: &'static str,
-        /// The address, without the token.
-        url: String,
-        /// The status.
-        status: u16,
-        /// What it said.
-        body: String,
-    },
-    /// A WebSocket of Jupyter failed.
-    #[error("websocket {path}: {source}")]
-    Socket {
-        /// The path of the address.
-        path: String,
-        /// Why not.
-        source: Box<tungstenite::Error>,
-    },
-    /// Code that the demonstration ran in a kernel raised an exception.
-    #[error("the kernel raised {0}")]
-    Raised(String),
+    /// The session gave no answer, or not the right one.
+    #[error(transparent)]
+    Jupyter(#[from] stasis_testbed::jupyter::Error),
     /// Something did not come in time.
     #[error("no {what} within {seconds} s")]
     Late {
@@ -94,12 +53,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// For `map_err`: a WebSocket's error.
-    pub fn socket(path: &str) -> impl FnOnce(tungstenite::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Socket { path, source: Box::new(source) }
-    }
-
     /// For `map_err`: something that the system refused.
     pub fn system<E: ToString>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |error| Self::System { what, reason: error.to_string() }

@@ -7,9 +7,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::jupyter::{Kernel, Server};
+use stasis_testbed::jupyter::{Error, Kernel, Server};
+
+/// How long one look at a quiet connection takes.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Pause before a connection is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -116,15 +119,15 @@ impl Shared {
     fn hear(&self, mut kernel: Kernel) {
         while !self.stop.load(Ordering::Relaxed) {
             let code = self.state().code.take();
-            if code.is_some_and(|code| kernel.start(&code).is_err()) {
+            if code.is_some_and(|code| kernel.begin(&code).is_err()) {
                 return;
             }
-            match kernel.look() {
-                Ok(Some(message)) if message["msg_type"] == "stream" => {
+            match kernel.message(Instant::now() + LOOK) {
+                Ok(message) if message["header"]["msg_type"] == "stream" => {
                     let text = message["content"]["text"].as_str().unwrap_or_default();
                     self.state().heard.push_str(text);
                 }
-                Ok(_) => {}
+                Ok(_) | Err(Error::Late { .. }) => {}
                 Err(_) => return,
             }
         }

@@ -2,10 +2,8 @@
 //!
 //! It takes the cluster down however it ends, unless it is asked to keep it.
 
-mod artifacts;
 mod checks;
 mod error;
-mod jupyter;
 mod listener;
 mod screen;
 mod session;
@@ -22,7 +20,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use serde_json::json;
 use stasis_contract::Event;
-use stasis_testbed::Cluster;
+use stasis_testbed::{Cluster, artifacts};
 
 use crate::screen::Screen;
 use crate::story::{Evidence, Options, Report, Story, boot};
@@ -169,10 +167,8 @@ fn say_how_to_go_on(screen: &Screen, cluster: &Cluster, report: Option<&Report>,
             report.to
         );
         ways.push(("preempt it again", urgent));
-        if artifacts::find(artifacts).is_ok_and(|files| artifacts::has_cli(&files)) {
-            let show = format!("{testbed} exec ctl --user alice -- stasis show {}", report.job_id);
-            ways.push(("its images and its log", show));
-        }
+        let show = format!("{testbed} exec ctl --user alice -- stasis show {}", report.job_id);
+        ways.push(("its images and its log", show));
     }
     ways.push(("the queue", format!("{testbed} exec ctl -- squeue")));
     ways.push(("a shell on a node", format!("{testbed} exec n2 -- bash")));

@@ -4,22 +4,24 @@
 //! that counts aloud and never ends. Everything is code that anybody could have typed; nothing of it knows that it
 //! will be moved.
 
-use std::net::SocketAddrV4;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use stasis_testbed::artifacts::random_hex;
+use stasis_testbed::jupyter::{Server, Terminal};
 use stasis_testbed::wait_until;
 
-use crate::artifacts::random_hex;
 use crate::error::{Error, Result};
-use crate::jupyter::{Kernel, Server, Terminal};
 use crate::listener::Listener;
 
 /// The port that the session listens on, and that its node offers.
 pub const PORT: u16 = 8888;
 /// The file that the notebook `data` writes, in alice's home.
 pub const FILE: &str = "measurements.csv";
+/// How long an answer of the kernel or the shell may take.
+const ANSWER: Duration = Duration::from_secs(60);
 /// The shell variable in the terminal.
 const VARIABLE: &str = "mood=curious";
 const FILL: &str = "\
@@ -106,22 +108,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// Waits until the server answers.
-    pub fn reach(address: SocketAddrV4, token: &str, patience: Duration) -> Result<Server> {
-        let server = Server::new(address, token);
-        wait_until("Jupyter to answer", patience, || Ok(server.answers()))?;
-        Ok(server)
-    }
-
     /// Opens the two notebooks, and starts listening to the second one.
     pub fn open(server: Server, bytes: u64) -> Result<Self> {
         let fill = FILL.replace("SIZE", &bytes.to_string());
         for (name, cells) in
             [("data", [fill.as_str(), WRITE, "checksum(), lines"].as_slice()), ("loop", &[COUNT])]
         {
-            server.put(&format!("/api/contents/{name}.ipynb"), &notebook(cells))?;
+            server.request("PUT", &format!("contents/{name}.ipynb"), Some(&notebook(cells)))?;
         }
-        let kernels = [server.open_notebook("data.ipynb")?, server.open_notebook("loop.ipynb")?];
+        let kernels = [open_notebook(&server, "data.ipynb")?, open_notebook(&server, "loop.ipynb")?];
         let listener = Listener::start(&server, &kernels[1], &random_hex(16)?);
         let tab = random_hex(16)?;
         Ok(Self { server, listener, kernels, terminal: String::new(), screen: None, tab, asked: 0 })
@@ -129,13 +124,13 @@ impl Session {
 
     /// Makes the array; its checksum.
     pub fn fill(&self, bytes: u64) -> Result<String> {
-        let printed = self.data()?.run(&FILL.replace("SIZE", &bytes.to_string()))?;
+        let printed = self.run(&FILL.replace("SIZE", &bytes.to_string()))?;
         Ok(printed.trim().to_owned())
     }
 
     /// Opens the file and has a thread write it.
     pub fn write_file(&self) -> Result<()> {
-        self.data()?.run(WRITE).map(drop)
+        self.run(WRITE).map(drop)
     }
 
     /// Has the loop begin, and waits until it has counted some way.
@@ -152,18 +147,17 @@ impl Session {
 
     /// Opens a terminal and sets a variable there; the variable.
     pub fn open_terminal(&mut self) -> Result<&'static str> {
-        self.terminal = self.server.open_terminal()?;
+        self.terminal = self.server.start_terminal()?;
         let mut screen = self.server.terminal(&self.terminal)?;
         screen.type_line(VARIABLE)?;
         self.screen = Some(screen);
         Ok(VARIABLE)
     }
 
-    /// Waits until the session answers at another address, and goes on with it there.
-    pub fn wait_there(&mut self, address: SocketAddrV4, patience: Duration) -> Result<()> {
-        let server = self.server.moved_to(address);
-        wait_until("Jupyter to answer", patience, || Ok(server.answers()))?;
-        self.server = server;
+    /// Waits until the session answers on another node, and goes on with it there.
+    pub fn wait_there(&mut self, ip: Ipv4Addr, patience: Duration) -> Result<()> {
+        self.server = self.server.moved_to(ip);
+        self.server.wait_up(patience)?;
         self.screen = None;
         self.listener.move_to(&self.server);
         self.ask()
@@ -171,7 +165,7 @@ impl Session {
 
     /// Has the kernel of `data` work something out: the shortest proof that it lives.
     pub fn ask(&self) -> Result<()> {
-        let got = self.data()?.run("6 * 7")?;
+        let got = self.run("6 * 7")?;
         if got.trim() == "42" { Ok(()) } else { Err(Error::Unexpected { what: "42", got }) }
     }
 
@@ -180,7 +174,7 @@ impl Session {
         let running = self.server.kernels()?;
         let kernels =
             self.kernels.clone().map(|id| if running.contains(&id) { id } else { "gone".to_owned() });
-        let printed = self.data()?.run(FACTS)?;
+        let printed = self.run(FACTS)?;
         let data = serde_json::from_str(printed.trim())
             .map_err(|_| Error::Unexpected { what: "facts from the kernel", got: printed.clone() })?;
         self.asked += 1;
@@ -189,13 +183,32 @@ impl Session {
             Some(screen) => screen,
             closed => closed.insert(self.server.terminal(&self.terminal)?),
         };
-        let shell = screen.expand("mood=$mood, pid $$", &mark)?;
+        let shell = expand(screen, "mood=$mood, pid $$", &mark)?;
         Ok(Facts { kernels, data, tick: self.listener.last(), shell })
     }
 
-    fn data(&self) -> Result<Kernel> {
-        self.server.kernel(&self.kernels[0], &self.tab)
+    /// Has the kernel of `data` run code; what it printed.
+    fn run(&self, code: &str) -> Result<String> {
+        Ok(self.server.kernel(&self.kernels[0], &self.tab)?.run(code, ANSWER)?)
     }
+}
+
+/// Opens a notebook's session, which starts its kernel; the kernel's id.
+fn open_notebook(server: &Server, path: &str) -> Result<String> {
+    let body = json!({ "path": path, "name": path, "type": "notebook", "kernel": { "name": "python3" } });
+    let answer = server.request("POST", "sessions", Some(&body))?;
+    let id = answer["kernel"]["id"].as_str().map(str::to_owned);
+    id.ok_or_else(|| Error::Unexpected { what: "a kernel's id", got: answer.to_string() })
+}
+
+/// Has the shell expand `words`, and reads what came of them. `mark` tells this answer from what was on the screen
+/// before.
+fn expand(screen: &mut Terminal, words: &str, mark: &str) -> Result<String> {
+    // What the terminal echoes has a '%', so it is not taken for the answer.
+    screen.type_line(&format!("printf '<%s|%s>\\n' {mark} \"{words}\""))?;
+    let begin = format!("<{mark}|");
+    let answer = |text: &str| Some(text.split_once(&begin)?.1.split_once('>')?.0.to_owned());
+    Ok(screen.wait_for(ANSWER, answer)?)
 }
 
 /// A notebook file with these cells.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use console::Style;
 use serde::Serialize;
 use stasis_contract::{Event, format_bytes, format_seconds};
+use stasis_testbed::artifacts::{self, HOOKS, random_hex};
+use stasis_testbed::jupyter::Server;
 use stasis_testbed::{Cluster, ClusterSpec, JobId};
 
-use crate::artifacts::{self, HOOKS, KEY, random_hex};
 use crate::checks::{self, Check, Seen};
 use crate::error::Result;
 use crate::screen::Screen;
@@ -100,7 +101,7 @@ pub fn boot(screen: &Screen, options: &Options) -> Result<Cluster> {
             install: programs,
             ..ClusterSpec::default()
         })?;
-        cluster.install_content(random_hex(32)?.as_bytes(), KEY.as_ref(), 0o600)?;
+        artifacts::install_key(&cluster)?;
         let version = |argv: &[&str]| -> Result<String> {
             let line = cluster.exec("n1", "root", argv)?.stdout;
             let number = line.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
@@ -146,7 +147,7 @@ impl<'a> Story<'a> {
         let checks = self.compare(&session, &before, &after, &to, totals.frozen_s)?;
         self.show_walk(&timeline, &totals);
         checks::require(&checks)?;
-        let url = format!("http://{}/lab/tree/data.ipynb?token={token}", session.server.address);
+        let url = format!("http://{}/lab/tree/data.ipynb?token={token}", session.server.address());
         let array_bytes = self.options.bytes();
         Ok(Report { job_id: job.0, array_bytes, from, to, before, after, checks, timeline, totals, url })
     }
@@ -170,11 +171,11 @@ impl<'a> Story<'a> {
         let (screen, bytes, size_mb) = (self.screen, self.options.bytes(), self.options.size_mb);
         screen.heading("Alice starts a Jupyter session");
         let (job, node) = self.submit(token)?;
-        let address = (self.cluster.ip(&node)?, PORT);
+        let server = Server::new(self.cluster.ip(&node)?, PORT, token);
         let server = screen.step("Jupyter is starting", |_| {
-            let server = Session::reach(std::net::SocketAddrV4::new(address.0, address.1), token, PATIENCE)?;
+            server.wait_up(PATIENCE)?;
             Walk::of(self.cluster, job).require_protected()?;
-            Ok((format!("Jupyter answers at http://{}", server.address), server))
+            Ok((format!("Jupyter answers at http://{}", server.address()), server))
         })?;
         let mut session = screen.step("opening two notebooks", |_| {
             let session = Session::open(server, bytes)?;
@@ -235,14 +236,15 @@ impl<'a> Story<'a> {
                 first.node,
             ))
         })?;
-        let address = std::net::SocketAddrV4::new(self.cluster.ip(&to)?, PORT);
+        let ip = self.cluster.ip(&to)?;
         screen.step(&format!("{to}: CRIU restores"), |screen| {
             walk.until_resumed(screen)?;
             Ok((format!("{to}: the processes are restored and run"), ()))
         })?;
         let answered_unix_ms = screen.step("asking the kernel", |_| {
-            session.wait_there(address, PATIENCE)?;
-            Ok((format!("the kernel answers at http://{address}: 6 * 7 is 42"), now_unix_ms()))
+            session.wait_there(ip, PATIENCE)?;
+            let answered = now_unix_ms();
+            Ok((format!("the kernel answers at http://{}: 6 * 7 is 42", session.server.address()), answered))
         })?;
         Ok((to, Moments { submitted_unix_ms, answered_unix_ms }))
     }

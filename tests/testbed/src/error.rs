@@ -157,6 +157,23 @@ pub enum Error {
         text: String,
     },
 
+    /// Jupyter gave no answer, or not the right one.
+    #[error(transparent)]
+    Jupyter(#[from] crate::jupyter::Error),
+
+    /// A program under test is not built.
+    #[error(
+        "{} is not built: run `cargo build{} -p spank-stasis -p stasis-shepherd -p stasis-capsule -p stasis-cli` with \
+         the same target folder, as `make` does for what it runs; or set {}",
+        path.display(),
+        profile(path),
+        crate::artifacts::FOLDER
+    )]
+    NotBuilt {
+        /// Where it was sought.
+        path: PathBuf,
+    },
+
     /// A specification that cannot be met.
     #[error("{0}")]
     Spec(String),
@@ -193,6 +210,11 @@ fn tail(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.trim_end().lines().collect();
     let from = lines.len().saturating_sub(12);
     if lines.is_empty() { String::new() } else { format!(":\n{}", lines[from..].join("\n")) }
+}
+
+/// The argument of cargo that puts something there.
+fn profile(path: &Path) -> &'static str {
+    if path.parent().is_some_and(|folder| folder.ends_with("release")) { " --release" } else { "" }
 }
 
 fn last(seen: &str) -> String {

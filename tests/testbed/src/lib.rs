@@ -20,9 +20,11 @@
 //!
 //! The modules, from the outside in: [`Cluster`] (up, down), [`Node`] (power, cable, commands), jobs, the
 //! configuration files, the image, and at the bottom the kernel's side: cgroups and shell scripts for what
-//! mount(8), ip(8), unshare(1) and nsenter(1) do best.
+//! mount(8), ip(8), unshare(1) and nsenter(1) do best. Beside them stands what everything that runs on a cluster
+//! shares: [`artifacts`], the programs under test, and [`jupyter`], a browser's side of a session.
 
 mod apt;
+pub mod artifacts;
 mod cgroups;
 mod cluster;
 mod command;
@@ -30,6 +32,7 @@ pub mod config;
 mod error;
 pub mod image;
 mod jobs;
+pub mod jupyter;
 mod network;
 mod node;
 mod spec;
