@@ -34,14 +34,68 @@ struct Walk {
     committed_ms: Option<u64>,
 }
 
+/// What a log's lines come to.
+#[derive(Debug, Default)]
+struct Found {
+    /// By job and number of the image.
+    walks: BTreeMap<(u32, u32), Walk>,
+    /// The image that each job was restored from last, and the bytes that were read.
+    restored: BTreeMap<u32, (u32, Option<f64>)>,
+    /// Bytes and seconds.
+    restores: Vec<(f64, f64)>,
+    requeues_s: Vec<f64>,
+}
+
+impl Found {
+    fn note(&mut self, event: &Event) {
+        let bytes = event.bytes.map(|bytes| bytes as f64);
+        match (event.step, event.image) {
+            // A resume does not say from which image: that is the one of the restore before it.
+            (Step::Resume, _) => self.note_resume(event),
+            (Step::Restore, Some(image)) => {
+                self.restored.insert(event.job_id, (image, bytes));
+            }
+            (step, Some(image)) => self.walks.entry((event.job_id, image)).or_default().note(step, event),
+            _ => {}
+        }
+    }
+
+    fn note_resume(&mut self, event: &Event) {
+        let Some((image, read_bytes)) = self.restored.remove(&event.job_id) else { return };
+        let walk = self.walks.get(&(event.job_id, image)).copied().unwrap_or_default();
+        let Some(seconds) = event.seconds else { return };
+        // What was read is what was dumped but for a little; it is all there is if the dump is in another log.
+        if let Some(bytes) = walk.resident_bytes.or(read_bytes) {
+            self.restores.push((bytes, seconds));
+        }
+        let began_ms = event.at_unix_ms as f64 - seconds * 1e3;
+        self.requeues_s.extend(walk.committed_ms.map(|ms| ((began_ms - ms as f64) / 1e3).max(0.0)));
+    }
+}
+
+impl Walk {
+    fn note(&mut self, step: Step, event: &Event) {
+        let bytes = event.bytes.map(|bytes| bytes as f64);
+        match step {
+            Step::Dump => {
+                self.resident_bytes = bytes;
+                self.frozen_s = self.frozen_s.or(event.seconds);
+            }
+            // The longest of what stops the session: it holds the dump, and what was left to pack after it.
+            Step::Freeze => self.frozen_s = event.seconds.or(self.frozen_s),
+            Step::Pack => self.stored_bytes = bytes,
+            Step::Commit => self.committed_ms = Some(event.at_unix_ms),
+            _ => {}
+        }
+    }
+}
+
 /// Reads event lines and fits.
 ///
 /// # Errors
 /// A line that is no event, with its number; a log without any dump.
 pub fn calibrate(file: &Path, input: impl BufRead) -> Result<Calibration, TraceError> {
-    let mut walks: BTreeMap<(u32, u32), Walk> = BTreeMap::new();
-    let mut restores: Vec<(f64, f64)> = Vec::new();
-    let mut requeues_s: Vec<f64> = Vec::new();
+    let mut found = Found::default();
     for (number, line) in (1u64..).zip(input.lines()) {
         let line = line.map_err(|e| TraceError::io(file, "read", e))?;
         if line.trim().is_empty() {
@@ -52,54 +106,32 @@ pub fn calibrate(file: &Path, input: impl BufRead) -> Result<Calibration, TraceE
         if event.seconds.is_some_and(|s| !(s >= 0.0 && s.is_finite())) {
             return Err(TraceError::bad(file, number, "seconds", "must be a finite number of 0 or more"));
         }
-        let walk = walks.entry((event.job_id, event.image.unwrap_or(0))).or_default();
-        let bytes = event.bytes.map(|bytes| bytes as f64);
-        match event.step {
-            Step::Dump => {
-                walk.resident_bytes = bytes;
-                walk.frozen_s = walk.frozen_s.or(event.seconds);
-            }
-            // The longest of what stops the session: freeze and dump, and packing while it is frozen.
-            Step::Freeze => walk.frozen_s = event.seconds.or(walk.frozen_s),
-            Step::Pack => walk.stored_bytes = bytes,
-            Step::Commit => walk.committed_ms = Some(event.at_unix_ms),
-            Step::Resume => {
-                if let (Some(resident), Some(seconds)) = (walk.resident_bytes, event.seconds) {
-                    restores.push((resident, seconds));
-                    let began_ms = event.at_unix_ms as f64 - seconds * 1e3;
-                    requeues_s.extend(walk.committed_ms.map(|ms| ((began_ms - ms as f64) / 1e3).max(0.0)));
-                }
-            }
-            _ => {}
-        }
+        found.note(&event);
     }
-    fit(file, &walks.into_values().collect::<Vec<_>>(), &restores, &requeues_s)
+    fit(file, &found)
 }
 
-fn fit(
-    file: &Path,
-    walks: &[Walk],
-    restores: &[(f64, f64)],
-    requeues_s: &[f64],
-) -> Result<Calibration, TraceError> {
-    let dumps: Vec<_> = walks.iter().filter_map(|w| Some((w.resident_bytes?, w.frozen_s?))).collect();
+fn fit(file: &Path, found: &Found) -> Result<Calibration, TraceError> {
+    let Found { walks, restores, requeues_s, .. } = found;
+    let dumps: Vec<_> = walks.values().filter_map(|w| Some((w.resident_bytes?, w.frozen_s?))).collect();
     if dumps.is_empty() {
         return Err(TraceError::bad(file, 0, "step", "the log holds no dump with bytes and seconds"));
     }
     let mut cost = CostModel::default();
     let mut notes = Vec::new();
     let mut line = |what: &str, points: &[(f64, f64)], default: (f64, f64)| {
-        let line = least_squares(points);
-        if line.is_none() {
-            notes.push(format!("{what}: too few sizes for a line; the default rate is kept"));
-        }
-        line.unwrap_or_else(|| (mean_fixed_s(points, default), default.1))
+        least_squares(points).unwrap_or_else(|| {
+            notes.push(format!(
+                "{what}: too few sizes for a line; the default fixed part is kept if it can be"
+            ));
+            through_the_mean(points, default)
+        })
     };
     let defaults =
         ((cost.dump_fixed_s, cost.dump_bytes_per_s), (cost.restore_fixed_s, cost.restore_bytes_per_s));
     (cost.dump_fixed_s, cost.dump_bytes_per_s) = line("dumps", &dumps, defaults.0);
     (cost.restore_fixed_s, cost.restore_bytes_per_s) = line("restores", restores, defaults.1);
-    let ratios: Vec<_> = walks.iter().filter_map(|w| Some(w.stored_bytes? / w.resident_bytes?)).collect();
+    let ratios: Vec<_> = walks.values().filter_map(|w| Some(w.stored_bytes? / w.resident_bytes?)).collect();
     match median(&ratios) {
         Some(ratio) => cost.image_bytes_per_resident_byte = ratio,
         None => notes.push("no packed bytes; the default ratio is kept".into()),
@@ -143,13 +175,14 @@ fn least_squares(points: &[(f64, f64)]) -> Option<(f64, f64)> {
     Some((0.0, 1.0 / slope))
 }
 
-/// The fixed part that makes the default rate right on average; the default without points.
-fn mean_fixed_s(points: &[(f64, f64)], default: (f64, f64)) -> f64 {
-    if points.is_empty() {
-        return default.0;
-    }
-    let rests: f64 = points.iter().map(|&(bytes, seconds)| seconds - bytes / default.1).sum();
-    (rests / points.len() as f64).max(0.0)
+/// The line through the mean of all points with the default fixed part, or with none if they took less than
+/// that; the default without points.
+fn through_the_mean(points: &[(f64, f64)], default: (f64, f64)) -> (f64, f64) {
+    let bytes: f64 = points.iter().map(|point| point.0).sum();
+    let seconds: f64 = points.iter().map(|point| point.1).sum();
+    let fixed_s = if seconds > default.0 * points.len() as f64 { default.0 } else { 0.0 };
+    let rate = bytes / (seconds - fixed_s * points.len() as f64);
+    if rate.is_finite() && rate > 0.0 { (fixed_s, rate) } else { default }
 }
 
 fn median(values: &[f64]) -> Option<f64> {
@@ -178,7 +211,9 @@ mod tests {
             text += &event("pack", at, &format!(",\"seconds\":1.0,\"bytes\":{:.0}", bytes / 2.0));
             text += &event("commit", at, "");
             let resume_s = 0.4 + bytes / 2e9;
-            text += &event("resume", at + 4000.0 + resume_s * 1e3, &format!(",\"seconds\":{resume_s}"));
+            text += &event("restore", at + 4000.0 + resume_s * 1e3, &format!(",\"bytes\":{bytes:.0}"));
+            let resume = event("resume", at + 4000.0 + resume_s * 1e3, &format!(",\"seconds\":{resume_s}"));
+            text += &resume.replace(&format!(",\"image\":{image}"), "");
         }
         text
     }
@@ -194,10 +229,30 @@ mod tests {
     }
 
     #[test]
+    fn one_real_walk_gives_a_model_that_says_what_it_took() {
+        let log = include_str!("../tests/data/events.jsonl");
+        let found = calibrate(Path::new("events.jsonl"), log.as_bytes()).expect("a fit");
+        assert_eq!((found.dumps, found.restores), (1, 1));
+        assert!((found.cost.dump_s(1_139_859_456) - 1.152_295).abs() < 1e-5, "{found:?}");
+        assert!((found.cost.restore_s(1_139_859_456) - 1.702_756).abs() < 1e-5, "{found:?}");
+        assert!((found.cost.image_bytes_per_resident_byte - 0.694).abs() < 1e-3, "{found:?}");
+        assert!((found.cost.requeue_s - 1.230).abs() < 1e-3, "{found:?}");
+    }
+
+    #[test]
+    fn a_restore_counts_by_what_it_read_if_its_dump_is_in_another_log() {
+        let real = include_str!("../tests/data/events.jsonl");
+        let brought_back = real.lines().filter(|line| line.contains("\"restart_count\":1"));
+        let text = log(&[1.0]) + &brought_back.collect::<Vec<_>>().join("\n");
+        let found = calibrate(Path::new("events.jsonl"), text.as_bytes()).expect("a fit");
+        assert_eq!((found.dumps, found.restores), (1, 2));
+    }
+
+    #[test]
     fn a_wrong_line_is_named_and_a_log_without_dumps_is_refused() {
         let text = format!("{}\n{{\"step\":3}}\n", log(&[1.0]).trim_end());
         let error = calibrate(Path::new("e.jsonl"), text.as_bytes()).expect_err("wrong").to_string();
-        assert!(error.starts_with("e.jsonl:5: "), "{error}");
+        assert!(error.starts_with("e.jsonl:6: "), "{error}");
         assert!(calibrate(Path::new("e.jsonl"), "".as_bytes()).is_err());
     }
 

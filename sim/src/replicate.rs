@@ -48,13 +48,18 @@ pub struct Watch<'a> {
 /// # Errors
 /// A trace could not be read, or somebody asked to stop.
 pub fn one(prepared: &Prepared, replication: u64, watch: &Watch<'_>) -> Result<Metrics, RunError> {
-    if watch.stop.load(Ordering::Relaxed) {
+    let stopped = || watch.stop.load(Ordering::Relaxed);
+    if stopped() {
         return Err(RunError::Interrupted);
     }
     let setup = prepared.setup(replication);
-    let mut sessions = Prefetch::new(prepared.sessions(replication)?);
+    // A replication can take long, but no longer than the sessions that are live when no more arrive.
+    let mut sessions = Prefetch::new(prepared.sessions(replication)?).take_while(|_| !stopped());
     let mut jobs = prepared.jobs(replication)?;
     let outcome = world::run(&setup, &mut sessions, &mut jobs)?;
+    if stopped() {
+        return Err(RunError::Interrupted);
+    }
     (watch.done)();
     Ok(outcome.metrics)
 }

@@ -4,6 +4,7 @@ pub mod calibrate;
 pub mod compare;
 pub mod report;
 pub mod run;
+pub mod slurm;
 pub mod sweep;
 pub mod traces;
 pub mod validate;
@@ -15,8 +16,10 @@ use stasis_sim::replicate::{Amount, Watch};
 use stasis_sim::result::RunResult;
 use stasis_sim::scenario::{Prepared, Scenario};
 use stasis_sim::statistics::Estimate;
+use stasis_workloads::TraceError;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 /// The scenario that runs when none is named.
 const BUNDLED: &str = include_str!("../../scenarios/spot-and-idle.toml");
@@ -100,6 +103,17 @@ pub fn progress(total: Option<u64>, what: &'static str) -> ProgressBar {
 /// Watches a run with a progress bar and Ctrl-C.
 pub fn watch(done: &(dyn Fn() + Sync)) -> Watch<'_> {
     Watch { done, stop: &crate::STOP }
+}
+
+/// A trace that breaks off with an error on Ctrl-C, so that nothing is written of it.
+pub fn until_stopped<T>(
+    path: &Path,
+    trace: impl Iterator<Item = Result<T, TraceError>>,
+) -> impl Iterator<Item = Result<T, TraceError>> {
+    trace.map(move |item| {
+        let stop = crate::STOP.load(Ordering::Relaxed);
+        if stop { Err(TraceError::bad(path, 0, "", "interrupted; nothing was written")) } else { item }
+    })
 }
 
 /// Prints to standard output.

@@ -1,14 +1,13 @@
-//! `sweep`: a grid of scenarios, on the cores of this machine or as the tasks of a Slurm job array, each of
-//! which writes its own file; the last step gathers them.
+//! `sweep`: a grid of scenarios, on the cores of this machine or as the tasks of a Slurm job array.
 
-use super::{directory, print, progress, show, table, threads, watch, write_results};
-use anyhow::{Context as _, bail, ensure};
+use super::{directory, print, progress, show, slurm, table, threads, watch, write_results};
+use anyhow::{Context as _, ensure};
 use rayon::prelude::*;
 use stasis_sim::replicate::{Amount, RunError, all};
 use stasis_sim::result::RunResult;
 use stasis_sim::sweep::{Cell, Sweep};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 /// What `sweep` can be told.
 #[derive(clap::Args)]
@@ -46,8 +45,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         ensure!(index < cells.len(), "there are {} cells, so none has the number {index}", cells.len());
         cells = vec![cells.swap_remove(index)];
     }
-    if arguments.slurm {
-        return on_slurm(arguments, cells.len());
+    if let Some(output) = arguments.output.as_ref().filter(|_| arguments.slurm) {
+        slurm::run(path, output, cells.len(), &arguments.sbatch)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let total: u64 = cells.iter().map(|cell| cell.scenario.replications).sum();
     let bar = progress(Some(total), "replications");
@@ -98,52 +98,4 @@ fn summary(results: &[RunResult]) -> String {
     }
     let replications = results.first().map_or(0, |result| result.replications);
     format!("{shown}\n{} cells, {replications} replications each; ± are 95 % intervals\n", results.len())
-}
-
-/// Submits one task per cell, waits for all of them, and puts their files together.
-fn on_slurm(arguments: &Arguments, cells: usize) -> anyhow::Result<ExitCode> {
-    let output = arguments.output.as_ref().context("--slurm needs --output")?;
-    ensure!(cells > 0, "the sweep has no cells");
-    // On the file system of the result, which the tasks' nodes must share.
-    let parts = tempfile::Builder::new()
-        .prefix(".stasis-sim-cells-")
-        .tempdir_in(directory(&std::path::absolute(output)?))
-        .context("couldn't create a folder for the cells' results")?;
-    let program = std::env::current_exe().context("couldn't find this program")?;
-    let sweep = std::path::absolute(&arguments.sweep)?;
-    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
-    let script = format!(
-        "#!/bin/sh\nexec {} sweep {} --threads \"${{SLURM_CPUS_PER_TASK:-1}}\" --cell \"$SLURM_ARRAY_TASK_ID\" \
-         --output {}/\"$SLURM_ARRAY_TASK_ID\".json\n",
-        quoted(&program),
-        quoted(&sweep),
-        quoted(parts.path()),
-    );
-    let file = parts.path().join("task.sh");
-    std::fs::write(&file, script)?;
-    eprintln!("submitting {cells} cells as a job array, and waiting for them");
-    let status = Command::new("sbatch")
-        .args(["--wait", "--job-name=stasis-sim"])
-        .arg(format!("--array=0-{}", cells - 1))
-        .arg(format!("--output={}", parts.path().join("%a.log").display()))
-        .args(&arguments.sbatch)
-        .arg(&file)
-        .status()
-        .context("couldn't run sbatch")?;
-    let mut results: Vec<serde_json::Value> = Vec::with_capacity(cells);
-    for index in 0..cells {
-        let part = parts.path().join(format!("{index}.json"));
-        if let Ok(bytes) = std::fs::read(&part) {
-            let list: Vec<serde_json::Value> = serde_json::from_slice(&bytes)?;
-            results.extend(list);
-        } else {
-            let log = std::fs::read_to_string(part.with_extension("log")).unwrap_or_default();
-            bail!("cell {index} left no result ({status}): {}", log.trim());
-        }
-    }
-    let mut bytes = serde_json::to_vec_pretty(&results)?;
-    bytes.push(b'\n');
-    stasis_sim::output::write(output, &bytes)?;
-    eprintln!("wrote {}", output.display());
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `import`, `fit` and `generate`: thin over `stasis-workloads`, which does the work.
 
-use super::{print, table};
+use super::{print, table, until_stopped};
 use anyhow::{Context as _, bail};
 use stasis_workloads::fit::{fit_lifetime_trace, fit_sessions};
 use stasis_workloads::format::{open_sessions, write_sessions};
@@ -48,7 +48,7 @@ pub fn import(arguments: &Import) -> anyhow::Result<ExitCode> {
         Format::Sessions => open_sessions(path)?,
     };
     let (mut span_ns, mut busy_ns) = (0u128, 0u128);
-    let counted = sessions.inspect(|session| {
+    let counted = until_stopped(path, sessions).inspect(|session| {
         if let Ok(session) = session {
             span_ns += u128::from(session.span_ns());
             busy_ns += u128::from(session.busy_ns());
@@ -83,7 +83,7 @@ pub fn fit(arguments: &Fit) -> anyhow::Result<ExitCode> {
     let path = &arguments.trace;
     let mut shown = table(&["quantity", "law", "KS distance", "AIC"]);
     let spec = if arguments.lifetimes {
-        let fits = fit_lifetime_trace(path, lifetimes::LifetimeReader::open(path)?)?;
+        let fits = fit_lifetime_trace(path, until_stopped(path, lifetimes::LifetimeReader::open(path)?))?;
         for law in &fits.laws {
             shown.add_row([
                 "lifetime".into(),
@@ -95,7 +95,7 @@ pub fn fit(arguments: &Fit) -> anyhow::Result<ExitCode> {
         let lifetimes = generate::LifetimeSpec { count: fits.samples as u64, law: fits.best().law };
         GeneratorSpec { lifetimes: Some(lifetimes), ..GeneratorSpec::default() }
     } else {
-        let fit = fit_sessions(path, open_sessions(path)?)?;
+        let fit = fit_sessions(path, until_stopped(path, open_sessions(path)?))?;
         for (quantity, fits) in &fit.quantities {
             for law in &fits.laws {
                 shown.add_row([
@@ -143,10 +143,12 @@ pub fn generate(arguments: &Generate) -> anyhow::Result<ExitCode> {
     let bad = |e: stasis_workloads::Invalid| e.at(Path::new(&arguments.spec), 0);
     if let Some(sessions) = &spec.sessions {
         let trace = generate::sessions(sessions, seed, 0).map_err(bad)?.map(Ok);
+        let trace = until_stopped(&arguments.spec, trace);
         at("sessions.csv", write_sessions::<TraceError>(&place("sessions.csv"), trace)?);
     }
     if let Some(jobs) = &spec.jobs {
         let trace = generate::jobs(jobs, seed, 0).map_err(bad)?.map(Ok);
+        let trace = until_stopped(&arguments.spec, trace);
         at("jobs.swf", write_swf(&place("jobs.swf"), SwfHeader::default(), trace)?);
     }
     if let Some(lives) = &spec.lifetimes {
