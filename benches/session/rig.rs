@@ -157,12 +157,18 @@ impl Session<'_> {
         Ok(begun)
     }
 
-    /// Ends the session and waits until the cluster is idle.
+    /// Ends the session, waits until the cluster is idle, and removes the images, as the other methods' are removed:
+    /// what a run leaves in memory would make the next one look for memory that the machine has not used for long.
     pub fn end(&self) -> anyhow::Result<()> {
         for job in self.others.iter().chain([&self.job]) {
             self.rig.cluster.cancel(*job)?;
         }
-        Ok(self.rig.cluster.wait_idle(PATIENCE)?)
+        self.rig.cluster.wait_idle(PATIENCE)?;
+        match self.store() {
+            Ok(folder) => Ok(std::fs::remove_dir_all(folder)?),
+            // It was ended before.
+            Err(_) => Ok(()),
+        }
     }
 }
 
