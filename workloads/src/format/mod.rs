@@ -12,6 +12,7 @@ pub mod session_parquet;
 pub mod sort;
 pub(crate) mod table;
 pub mod toml_file;
+pub(crate) mod until_error;
 
 use crate::error::{Invalid, TraceError};
 use crate::session::Session;

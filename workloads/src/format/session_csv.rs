@@ -4,6 +4,7 @@
 use super::atomic::AtomicFile;
 use super::decimal::{seconds, whole, whole_u32, write_seconds};
 use super::lines::{Lines, quoted};
+use super::until_error::until_error;
 use super::{in_order, open};
 use crate::error::{Invalid, TraceError};
 use crate::session::{Interval, MemoryStep, Request, Session};
@@ -84,12 +85,7 @@ impl<R: BufRead> Iterator for SessionReader<R> {
     type Item = Result<Session, TraceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let read = self.read().transpose();
-        self.done = !matches!(read, Some(Ok(_)));
-        read
+        until_error(self, |reader| &mut reader.done, Self::read)
     }
 }
 

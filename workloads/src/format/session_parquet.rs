@@ -5,6 +5,7 @@
 
 use super::atomic::AtomicFile;
 use super::in_order;
+use super::until_error::until_error;
 use crate::error::{Invalid, TraceError};
 use crate::session::{Interval, MemoryStep, Request, Session};
 use parquet::basic::{Compression, Repetition, Type};
@@ -240,12 +241,7 @@ impl Iterator for ParquetReader {
     type Item = Result<Session, TraceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let read = self.read().transpose();
-        self.done = !matches!(read, Some(Ok(_)));
-        read
+        until_error(self, |reader| &mut reader.done, Self::read)
     }
 }
 

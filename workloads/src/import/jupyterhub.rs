@@ -23,6 +23,7 @@ use crate::format::lines::{Lines, quoted};
 use crate::format::names::Names;
 use crate::format::open;
 use crate::format::sort::{Sorted, by_submission};
+use crate::format::until_error::until_error;
 use crate::session::{Interval, NS_PER_S, Request, Session};
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -201,12 +202,7 @@ impl<R: BufRead> Iterator for HubReader<R> {
     type Item = Result<Session, TraceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let read = self.read().transpose();
-        self.done = !matches!(read, Some(Ok(_)));
-        read
+        until_error(self, |reader| &mut reader.done, Self::read)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::format::decimal::write_seconds;
 use crate::format::lines::Lines;
 use crate::format::open;
 use crate::format::table::{Column, Table, measured};
+use crate::format::until_error::until_error;
 use crate::law::seconds_to_ns;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write as _};
@@ -64,12 +65,7 @@ impl<R: BufRead> Iterator for LifetimeReader<R> {
     type Item = Result<u64, TraceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let read = self.read().transpose();
-        self.done = !matches!(read, Some(Ok(_)));
-        read
+        until_error(self, |reader| &mut reader.done, Self::read)
     }
 }
 

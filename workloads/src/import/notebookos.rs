@@ -10,6 +10,7 @@ use crate::format::lines::Lines;
 use crate::format::open;
 use crate::format::sort::{Sorted, by_submission};
 use crate::format::table::{Column, Table};
+use crate::format::until_error::until_error;
 use crate::session::{Interval, NS_PER_S, Request, Session};
 use std::io::BufRead;
 use std::path::Path;
@@ -144,11 +145,6 @@ impl<R: BufRead> Iterator for NotebookosReader<R> {
     type Item = Result<Session, TraceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let read = self.read().transpose();
-        self.done = !matches!(read, Some(Ok(_)));
-        read
+        until_error(self, |reader| &mut reader.done, Self::read)
     }
 }

@@ -17,6 +17,7 @@ use crate::format::names::Names;
 use crate::format::open;
 use crate::format::sort::{Sorted, by_submission};
 use crate::format::table::{Column, Table};
+use crate::format::until_error::until_error;
 use crate::job::{Job, JobStatus};
 use crate::session::NS_PER_S;
 use std::io::BufRead;
@@ -135,12 +136,7 @@ impl<R: BufRead> Iterator for SacctReader<R> {
     type Item = Result<Job, TraceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let read = self.read().transpose();
-        self.done = !matches!(read, Some(Ok(_)));
-        read
+        until_error(self, |reader| &mut reader.done, Self::read)
     }
 }
 

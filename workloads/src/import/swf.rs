@@ -7,6 +7,7 @@ use crate::error::{Invalid, TraceError};
 use crate::format::atomic::AtomicFile;
 use crate::format::decimal::{scaled, whole, whole_u32, write_seconds};
 use crate::format::lines::{Lines, quoted};
+use crate::format::until_error::until_error;
 use crate::format::{in_order, open};
 use crate::job::{Job, JobStatus};
 use crate::session::NS_PER_S;
@@ -105,12 +106,9 @@ impl<R: BufRead> Iterator for SwfReader<R> {
     type Item = Result<Job, TraceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let read = self.first.take().or_else(|| self.read().transpose());
-        self.done = !matches!(read, Some(Ok(_)));
-        read
+        let read =
+            |reader: &mut Self| reader.first.take().map_or_else(|| reader.read(), |first| first.map(Some));
+        until_error(self, |reader| &mut reader.done, read)
     }
 }
 
