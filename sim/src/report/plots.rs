@@ -191,6 +191,7 @@ pub fn waits(results: &[Saved], labels: &[String]) -> Result<String, ReportError
         let (plot, legend) = area.split_vertically(WIDE.1);
         let mut chart = ChartBuilder::on(&plot)
             .margin(12)
+            .margin_right(28) // the last label is centred on the edge
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d((0.1_f64..10_000.0).log_scale(), 0.0..1.02)?;
