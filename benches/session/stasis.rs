@@ -15,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// A session that has just done something is given a moment to come to rest, as a person gives it many.
 const REST: Duration = Duration::from_secs(1);
+/// Memory that is touched beyond what the array needs.
+const MEMORY_AT_HAND: u64 = 1 << 30;
 
 /// One run: a checkpoint on request, plain CRIU's dump of the same session, a preemption, plain CRIU's restore. What
 /// was measured before a failure is kept.
@@ -39,10 +41,10 @@ fn measure_session(
 ) -> anyhow::Result<()> {
     let checksum = session.server()?.run(&session.kernel, Workload::checksum())?;
     let mut stasis = blank(Method::Stasis);
-    on_request(session, &mut stasis)?;
+    on_request(session, workload, &mut stasis)?;
     let mut plain = blank(Method::Criu);
     let dump = only.contains(&Method::Criu).then(|| {
-        rest();
+        rest(workload);
         plain::dump(&rig.cluster, &session.node, &session.manifest(1)?, &mut plain)
     });
     if only.contains(&Method::Stasis) {
@@ -66,7 +68,7 @@ fn restore_plain(
     checksum: &str,
     sample: &mut Sample,
 ) -> anyhow::Result<()> {
-    rest();
+    rest(workload);
     let restored = dump.restore(sample)?;
     let answered = restored.server.first_answer(kernel, Workload::question(), &workload.answer())?;
     let restore_s = seconds(restored.begun, answered.at);
@@ -92,15 +94,19 @@ pub fn blank(method: Method) -> Sample {
     Sample { method, size_gb: 0.0, measures: BTreeMap::new(), steps: Vec::new(), image_bytes: 0 }
 }
 
-/// Lets what was measured before come to its end, down to the disk.
-pub fn rest() {
+/// Lets what was measured before come to its end, down to the disk, and has memory at hand for what comes next: the host
+/// of a virtual machine takes memory away that has not been used for a while, and gives it back at a fifth of the speed
+/// at which CRIU fills it.
+pub fn rest(workload: &Workload) {
     nix::unistd::sync();
     sleep(REST);
+    let bytes = workload.bytes + workload.bytes / 2 + MEMORY_AT_HAND;
+    drop(std::hint::black_box(vec![1_u8; usize::try_from(bytes).unwrap_or(0)]));
 }
 
 /// A checkpoint after which the session goes on.
-fn on_request(session: &Session<'_>, sample: &mut Sample) -> anyhow::Result<()> {
-    rest();
+fn on_request(session: &Session<'_>, workload: &Workload, sample: &mut Sample) -> anyhow::Result<()> {
+    rest(workload);
     let seen = session.events().len();
     session.request_checkpoint()?;
     let events = session.wait(Step::Commit, seen)?;
@@ -118,7 +124,7 @@ fn on_request(session: &Session<'_>, sample: &mut Sample) -> anyhow::Result<()> 
 
 /// A preemption, until the session answers on the other node.
 fn preempted(session: &mut Session<'_>, workload: &Workload, sample: &mut Sample) -> anyhow::Result<()> {
-    rest();
+    rest(workload);
     let (seen, there) = (session.events().len(), session.other_node());
     let submitted = session.preempt()?;
     session.node = there.to_owned();
@@ -147,7 +153,7 @@ fn move_steps(
         ("trigger to commit", at(Step::Trigger)?, at(Step::Commit)?),
         ("commit to requeue", at(Step::Commit)?, at(Step::Requeue)?),
         ("requeue to verify", at(Step::Requeue)?, verify_begun),
-        ("verify and unpack", verify_begun, at(Step::Verify)?),
+        ("verify", verify_begun, at(Step::Verify)?),
         ("capsule and CRIU restore", at(Step::Verify)?, at(Step::Restore)?),
         ("streams", at(Step::Restore)?, at(Step::Resume)?),
         ("answer", at(Step::Resume)?, answered.at),

@@ -39,7 +39,7 @@ pub enum Step {
     Commit,
     /// The job was given back to the queue.
     Requeue,
-    /// An image was read and every byte of it authenticated.
+    /// An image was found to be authentic and the job's own; its content is checked as the restore reads it.
     Verify,
     /// The processes were brought back.
     Restore,

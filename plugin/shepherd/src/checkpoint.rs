@@ -75,7 +75,7 @@ impl CheckpointError {
 /// Takes a checkpoint. With `leave_running` the session goes on afterwards, else its processes have ended.
 pub fn take(
     shepherd: &Shepherd,
-    session: &mut Session,
+    session: &Session,
     trigger: Trigger,
     leave_running: bool,
 ) -> Result<CommittedImage, CheckpointError> {

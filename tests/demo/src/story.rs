@@ -231,10 +231,7 @@ impl<'a> Story<'a> {
         })?;
         let to = screen.step("leaving the node", |screen| {
             let first = walk.until_elsewhere(screen)?;
-            Ok((
-                format!("requeued; {} has it now and verified every byte of the image", first.node),
-                first.node,
-            ))
+            Ok((format!("requeued; {} has it now, and the image is authentic", first.node), first.node))
         })?;
         let ip = self.cluster.ip(&to)?;
         screen.step(&format!("{to}: CRIU restores"), |screen| {

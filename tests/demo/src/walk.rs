@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use stasis_contract::{Event, Step, format_bytes};
+use stasis_contract::{Event, Step};
 use stasis_testbed::{Cluster, JobId};
 
 use crate::error::{Error, Result};
@@ -94,9 +94,8 @@ impl<'a> Walk<'a> {
     /// Follows the walk until the session runs again.
     pub fn until_resumed(&self, screen: &Screen) -> Result<Event> {
         self.follow("the session runs again", |events| {
-            if let Some(verified) = events.iter().find(|event| event.step == Step::Verify) {
-                let bytes = format_bytes(verified.bytes.unwrap_or(0));
-                screen.now(&format!("{bytes} verified; CRIU restores"));
+            if events.iter().any(|event| event.step == Step::Verify) {
+                screen.now("the image is authentic; CRIU restores");
             }
             events.iter().find(|event| event.step == Step::Resume).cloned()
         })
