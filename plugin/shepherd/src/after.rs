@@ -4,7 +4,7 @@
 //! Lifting its start time once it is pending lets it start at once, on a node that is free. The wait exists so
 //! that a node does not run the job twice within one second, so a second is what is waited here.
 
-use crate::node::NodeFolders;
+use crate::node::NodeFolder;
 use slurm_sys::{Job, JobState, Slurm, SlurmError};
 use stasis_contract::SiteConfig;
 use std::thread::sleep;
@@ -21,9 +21,9 @@ const NEWER_CREDENTIAL: Duration = Duration::from_secs(1);
 
 /// Cleans the node of the job, and if the job is to come back, sees to it.
 pub fn run(job_id: u32, site: &SiteConfig) -> anyhow::Result<()> {
-    let folders = NodeFolders::of(site, job_id);
-    let mark = folders.requeue_mark();
-    folders.remove();
+    let folder = NodeFolder::of(site, job_id);
+    let mark = folder.requeue_mark();
+    folder.remove();
     let Some(not_on) = mark else { return Ok(()) };
     sleep(NEWER_CREDENTIAL);
     bring_back(Slurm::open(), job_id, &not_on)

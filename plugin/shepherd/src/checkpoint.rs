@@ -89,9 +89,9 @@ pub fn take(
         ..shepherd.journal.event(Step::Trigger)
     });
     let folder = shepherd
-        .folders
+        .folder
         .fresh_criu()
-        .map_err(|source| CheckpointError::Folder { path: shepherd.folders.state.clone(), source })?;
+        .map_err(|source| CheckpointError::Folder { path: shepherd.folder.path.clone(), source })?;
     let criu = Criu { program: &shepherd.handover.site.criu, capsule: &session.capsule, folder: &folder };
     let dump = Dump {
         root_pid: session.root_pid,

@@ -10,7 +10,7 @@
 
 use crate::checkpoint;
 use crate::journal::Journal;
-use crate::node::NodeFolders;
+use crate::node::NodeFolder;
 use crate::notice::{self, Meaning, Watch};
 use crate::output::Output;
 use crate::plan::Plan;
@@ -52,8 +52,8 @@ pub struct Shepherd {
     pub handover: Handover,
     /// How often the job was requeued.
     pub restart_count: u32,
-    /// The job's folders on the node.
-    pub folders: NodeFolders,
+    /// The job's folder on the node.
+    pub folder: NodeFolder,
     /// The store, or why there is none.
     pub store: Result<Protection, String>,
     /// The event log.
@@ -134,14 +134,14 @@ fn refuse_nodes(task: &OwnedFd, nodes: u32) -> anyhow::Result<ExitCode> {
 
 impl Shepherd {
     fn new(handover: Handover, task: Pid) -> anyhow::Result<Self> {
-        let folders = NodeFolders::of(&handover.site, handover.job_id);
-        folders.create().with_context(|| format!("cannot create {}", folders.state.display()))?;
+        let folder = NodeFolder::of(&handover.site, handover.job_id);
+        folder.create().with_context(|| format!("cannot create {}", folder.path.display()))?;
         let store = protection(&handover);
         let slurm = Slurm::open();
         let (restart_count, may_requeue) = history(slurm, handover.job_id, store.as_ref().ok());
         let journal =
             Journal::new(&handover, restart_count, store.as_ref().ok().map(|store| store.job.clone()));
-        Ok(Self { handover, restart_count, folders, store, journal, slurm, task, may_requeue })
+        Ok(Self { handover, restart_count, folder, store, journal, slurm, task, may_requeue })
     }
 
     /// Restores the session if the job was here before, else starts it. `None` when another node is to try.
@@ -199,7 +199,7 @@ impl Shepherd {
             writeln!(err, "stasis: {message}")?;
         }
         writeln!(err, "stasis: the image is sound, so the job is requeued for another node")?;
-        self.folders.mark_requeue(Some(&self.handover.node))?;
+        self.folder.mark_requeue(Some(&self.handover.node))?;
         self.journal.note(Step::Requeue, None, "another node is to restore the session");
         Ok(self.slurm.requeue(self.handover.job_id)?)
     }
@@ -273,7 +273,7 @@ impl Shepherd {
         match end {
             End::Exited(status) => {
                 self.journal.note(Step::End, None, &describe(status));
-                self.folders.remove();
+                self.folder.remove();
                 end_as(status)
             }
             End::Saved(image, trigger) => {
@@ -290,7 +290,7 @@ impl Shepherd {
             image.number(),
             self.handover.node
         ));
-        if let Err(error) = self.folders.mark_requeue(None) {
+        if let Err(error) = self.folder.mark_requeue(None) {
             output.say(&format!("the job may wait in the queue for two minutes: {error}"));
         }
         // During a preemption's grace time slurmctld requeues the job by itself once it has ended.

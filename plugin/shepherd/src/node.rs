@@ -6,37 +6,36 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The folders of one job on this node.
+/// The folder of one job on this node, for sockets and marks.
 #[derive(Debug, Clone)]
-pub struct NodeFolders {
-    /// Sockets and marks.
-    pub state: PathBuf,
+pub struct NodeFolder {
+    /// Where it is.
+    pub path: PathBuf,
 }
 
-/// Left in the state folder by a shepherd whose session is safe and whose job is to come back.
+/// Left in it by a shepherd whose session is safe and whose job is to come back.
 const REQUEUE_MARK: &str = "requeue";
 
-impl NodeFolders {
-    /// Where the job's folders are.
+impl NodeFolder {
+    /// Where the job's folder is.
     pub fn of(site: &SiteConfig, job_id: u32) -> Self {
-        let name = format!("job-{job_id}");
-        Self { state: site.state.join(name) }
+        Self { path: site.state.join(format!("job-{job_id}")) }
     }
 
-    /// Makes them, empty.
+    /// Makes it, empty.
     pub fn create(&self) -> io::Result<()> {
         self.remove();
-        private_folder(&self.state)
+        private_folder(&self.path)
     }
 
-    /// Removes them and all in them.
+    /// Removes it and all in it.
     pub fn remove(&self) {
-        let _ = fs::remove_dir_all(&self.state);
+        let _ = fs::remove_dir_all(&self.path);
     }
 
     /// An empty folder for the sockets and logs of one dump or restore.
     pub fn fresh_criu(&self) -> io::Result<PathBuf> {
-        let folder = self.state.join("criu");
+        let folder = self.path.join("criu");
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -47,12 +46,12 @@ impl NodeFolders {
 
     /// Marks the job as one that is to come back, perhaps anywhere but on one node.
     pub fn mark_requeue(&self, not_on: Option<&str>) -> io::Result<()> {
-        fs::write(self.state.join(REQUEUE_MARK), not_on.unwrap_or_default())
+        fs::write(self.path.join(REQUEUE_MARK), not_on.unwrap_or_default())
     }
 
     /// If the job is to come back: the nodes that it is to avoid, at most one.
     pub fn requeue_mark(&self) -> Option<Vec<String>> {
-        let text = fs::read_to_string(self.state.join(REQUEUE_MARK)).ok()?;
+        let text = fs::read_to_string(self.path.join(REQUEUE_MARK)).ok()?;
         Some(text.lines().map(str::to_owned).collect())
     }
 }

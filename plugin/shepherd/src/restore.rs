@@ -167,7 +167,7 @@ fn revive(shepherd: &Shepherd, verified: &Arc<VerifiedManifest>) -> Result<Sessi
     // What takes processes of its own is done side by side.
     let (network, feeder) = thread::scope(|scope| -> Result<_, Trouble> {
         let filled = scope.spawn(|| fill_trees(shepherd, &capsule, verified));
-        let network = Network::join(&handover.site.pasta, &capsule, &shepherd.folders.state, &state.ports);
+        let network = Network::join(&handover.site.pasta, &capsule, &shepherd.folder.path, &state.ports);
         let feeder = Feeder::new(verified);
         filled.join().unwrap_or_else(|_| Err(anyhow::anyhow!("filling a private folder panicked")))?;
         Ok((network?, feeder?))
@@ -178,7 +178,7 @@ fn revive(shepherd: &Shepherd, verified: &Arc<VerifiedManifest>) -> Result<Sessi
     if state.stderr_pipe != state.stdout_pipe {
         pipes.push(InheritedPipe { fd: err, inode: state.stderr_pipe });
     }
-    let folder = shepherd.folders.fresh_criu().context("no place for CRIU's log")?;
+    let folder = shepherd.folder.fresh_criu().context("no place for CRIU's log")?;
     let criu = Criu { program: &handover.site.criu, capsule: &capsule, folder: &folder };
     let restored = criu.restore(&pipes, &mut |name| feeder.feed(name));
     // CRIU fails when it is not fed; then that is the reason.

@@ -27,8 +27,7 @@ pub fn cold(shepherd: &Shepherd, task: &OwnedFd) -> anyhow::Result<Session> {
         last_pid: None,
         tty_gid: tty_gid(),
     })?;
-    let network =
-        Network::join(&handover.site.pasta, &capsule, &shepherd.folders.state, &handover.spec.ports)?;
+    let network = Network::join(&handover.site.pasta, &capsule, &shepherd.folder.path, &handover.spec.ports)?;
     let namespaces = capsule.namespaces().fds().map(|fd| fd.as_raw_fd());
     send(task.as_fd(), JOIN, &namespaces).context("cannot order the task into the capsule")?;
     let (out, err) = receive_stdio(task)?;
