@@ -5,12 +5,10 @@
 //! message is four bytes of length and a protobuf message with one field (CRIU's criu/img-streamer.c,
 //! images/img-streamer.proto).
 
-use nix::cmsg_space;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -125,22 +123,11 @@ impl Stream {
         name.map(Some).ok_or_else(|| io::Error::other("CRIU's request for a file is malformed"))
     }
 
+    /// The pipe comes with one byte, as the hand-over's descriptors do.
     fn receive_pipe(&self) -> io::Result<File> {
-        let mut byte = [0];
-        let mut buffer = [IoSliceMut::new(&mut byte)];
-        let mut space = cmsg_space!([RawFd; 1]);
-        let fd = self.criu()?.as_raw_fd();
-        let message = recvmsg::<()>(fd, &mut buffer, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
-        for control in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(fds) = control
-                && let [fd] = fds[..]
-            {
-                // SAFETY: the kernel has just given this descriptor to this process alone.
-                let pipe = unsafe { OwnedFd::from_raw_fd(fd) };
-                return Ok(pipe.into());
-            }
-        }
-        Err(io::Error::other("CRIU sent no pipe for a file"))
+        let (_, fds) = stasis_handover::receive(self.criu()?.as_fd())?;
+        let pipe = fds.into_iter().next();
+        pipe.map(File::from).ok_or_else(|| io::Error::other("CRIU sent no pipe for a file"))
     }
 }
 
@@ -156,8 +143,7 @@ fn name_in(message: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::socket::{ControlMessage, sendmsg};
-    use std::io::IoSlice;
+    use std::os::fd::{AsRawFd, OwnedFd};
 
     /// CRIU's side of the socket.
     struct Criu(UnixStream);
@@ -176,12 +162,7 @@ mod tests {
         }
 
         fn send(&self, pipe: impl Into<OwnedFd>) {
-            let pipe = pipe.into();
-            let fds = [pipe.as_raw_fd()];
-            let control = [ControlMessage::ScmRights(&fds)];
-            let sent =
-                sendmsg::<()>(self.0.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), None);
-            assert_eq!(sent, Ok(1));
+            stasis_handover::send(self.0.as_fd(), b'x', &[pipe.into().as_raw_fd()]).unwrap();
         }
     }
 

@@ -17,9 +17,10 @@ struct Range {
     bytes: u64,
 }
 
-/// The thread. It ends, at the latest after the part that it is at, when this is dropped.
+/// The thread. Dropping this waits for it to come to the end of what it was given.
 pub(crate) struct Flusher {
-    ranges: Mutex<Option<Sender<Range>>>,
+    /// `None` once it is being dropped.
+    ranges: Option<Sender<Range>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -28,12 +29,12 @@ impl Flusher {
         let (sender, ranges) = channel();
         let builder = std::thread::Builder::new().name("stasis-flush".into());
         let thread = builder.spawn(move || flush(&ranges, &pace))?;
-        Ok(Self { ranges: Mutex::new(Some(sender)), thread: Some(thread) })
+        Ok(Self { ranges: Some(sender), thread: Some(thread) })
     }
 
     /// Has a part of a file brought to the storage, soon.
     pub(crate) fn begin(&self, file: &Arc<File>, offset: u64, bytes: u64) {
-        if let Some(ranges) = &*lock(&self.ranges) {
+        if let Some(ranges) = &self.ranges {
             // Without the thread nothing is lost but time.
             let _ = ranges.send(Range { file: Arc::clone(file), offset, bytes });
         }
@@ -42,7 +43,7 @@ impl Flusher {
 
 impl Drop for Flusher {
     fn drop(&mut self) {
-        lock(&self.ranges).take();
+        self.ranges.take();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -133,7 +133,7 @@ pub use reader::VerifiedReader;
 pub use refusal::Refusal;
 pub use stage::{FileWriter, StageError, StagedImage};
 pub use store::{Job, Listing, Removed, Store};
-pub use verified::{Chunk, ChunkReader, VerifiedFile, VerifiedManifest};
+pub use verified::{ChunkReader, VerifiedFile, VerifiedManifest};
 
 #[cfg(test)]
 mod tests;

@@ -99,7 +99,7 @@ fn read_ahead(
     let mut reader = ChunkReader::default();
     for index in indices {
         let mut buffer = spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES));
-        let decoded = file.chunk_into(index, &mut reader, &mut buffer).map(|()| buffer);
+        let decoded = file.chunk(index, &mut reader, &mut buffer).map(|()| buffer);
         let failed = decoded.is_err();
         if sender.send(decoded).is_err() || failed {
             return;
@@ -147,7 +147,7 @@ impl VerifiedReader {
         match &mut self.source {
             Source::Inline(reader) => {
                 let mut chunk = std::mem::take(&mut self.spare);
-                self.file.chunk_into(self.next, reader, &mut chunk)?;
+                self.file.chunk(self.next, reader, &mut chunk)?;
                 self.current = chunk;
             }
             Source::Ahead { lanes, .. } => {

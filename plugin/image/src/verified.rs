@@ -3,7 +3,7 @@
 //! The store's owner can change a file at any moment. Each chunk is therefore read into memory once, and it
 //! is this memory that is authenticated and decoded; nothing is read twice and nothing is mapped.
 
-use crate::chunk::{Header, Place, Seal, Table};
+use crate::chunk::{Entry, Header, Place, Seal, Table};
 use crate::codec::{Decoder, Encoding};
 use crate::credentials::User;
 use crate::error::StoreError;
@@ -84,7 +84,6 @@ pub struct VerifiedFile {
 /// Memory that one thread reads chunks with.
 pub struct ChunkReader {
     stored: Vec<u8>,
-    plain: Vec<u8>,
     decoder: Decoder,
 }
 
@@ -96,31 +95,7 @@ impl std::fmt::Debug for ChunkReader {
 
 impl Default for ChunkReader {
     fn default() -> Self {
-        Self { stored: Vec::new(), plain: Vec::new(), decoder: Decoder::new() }
-    }
-}
-
-/// One authenticated chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chunk<'a> {
-    /// So many zeros.
-    Zeros(usize),
-    /// These bytes.
-    Bytes(&'a [u8]),
-}
-
-impl Chunk<'_> {
-    /// Bytes of content.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Zeros(length) => *length,
-            Self::Bytes(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether there is no content; never so for a chunk that was read.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        Self { stored: Vec::new(), decoder: Decoder::new() }
     }
 }
 
@@ -159,67 +134,47 @@ impl VerifiedFile {
         self.table.len()
     }
 
-    /// Reads, authenticates and decodes one chunk.
+    /// Reads, authenticates and decodes one chunk, into `out` and nothing else.
     ///
     /// # Errors
     /// When there is no such chunk, it is not what was written, or the store cannot be read.
-    pub fn chunk<'r>(&self, index: u64, reader: &'r mut ChunkReader) -> Result<Chunk<'r>, Refusal> {
-        let (header, stored) = self.authentic(index, &mut reader.stored)?;
+    pub fn chunk(&self, index: u64, reader: &mut ChunkReader, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let outside = || Refusal::Malformed(format!("{} has no chunk {index}", self.entry.name));
+        let (entry, offset) = self.table.entry(index).ok_or_else(outside)?;
+        let header = self.table.header(index, entry.encoding);
+        let plain = header.plain as usize;
         match header.encoding {
-            Encoding::Zero => Ok(Chunk::Zeros(header.plain as usize)),
-            Encoding::Raw => Ok(Chunk::Bytes(&reader.stored[..stored])),
-            Encoding::Lz4 | Encoding::Zstd => {
-                let content = resized(&mut reader.plain, header.plain as usize);
-                self.decode(header, &reader.stored[..stored], content, &mut reader.decoder)?;
-                Ok(Chunk::Bytes(content))
-            }
-        }
-    }
-
-    /// Like [`Self::chunk`], into a buffer of its own.
-    pub(crate) fn chunk_into(
-        &self,
-        index: u64,
-        reader: &mut ChunkReader,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Refusal> {
-        let plain = self.header(index)?.plain as usize;
-        match self.header(index)?.encoding {
             Encoding::Zero => {
-                self.authentic(index, &mut reader.stored)?;
+                self.authentic(header, entry, offset, &mut reader.stored)?;
                 out.clear();
                 out.resize(plain, 0);
             }
-            Encoding::Raw => drop(self.authentic(index, out)?),
+            Encoding::Raw => self.authentic(header, entry, offset, out)?,
             Encoding::Lz4 | Encoding::Zstd => {
-                let (header, stored) = self.authentic(index, &mut reader.stored)?;
-                let content = resized(out, plain);
-                self.decode(header, &reader.stored[..stored], content, &mut reader.decoder)?;
+                self.authentic(header, entry, offset, &mut reader.stored)?;
+                let stored = &reader.stored[..entry.stored as usize];
+                self.decode(header, stored, resized(out, plain), &mut reader.decoder)?;
             }
         }
         out.truncate(plain);
         Ok(())
     }
 
-    fn header(&self, index: u64) -> Result<Header, Refusal> {
-        let outside = || Refusal::Malformed(format!("{} has no chunk {index}", self.entry.name));
-        let (entry, _) = self.table.entry(index).ok_or_else(outside)?;
-        Ok(self.table.header(index, entry.encoding))
-    }
-
-    /// Reads a chunk as it is kept, to the beginning of `into`, and authenticates it there. Returns what it is and
-    /// its length.
-    fn authentic(&self, index: u64, into: &mut Vec<u8>) -> Result<(Header, usize), Refusal> {
-        let header = self.header(index)?;
-        let name = &self.entry.name;
-        let outside = || Refusal::Malformed(format!("{name} has no chunk {index}"));
-        let (entry, offset) = self.table.entry(index).ok_or_else(outside)?;
+    /// Reads a chunk as it is kept, to the beginning of `into`, and authenticates it there.
+    fn authentic(
+        &self,
+        header: Header,
+        entry: &Entry,
+        offset: u64,
+        into: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         let stored = resized(into, entry.stored as usize);
         read_exactly(&self.file, stored, offset, &self.entry, &self.path)?;
-        if self.seal.chunk(header, stored) != entry.mac {
-            return Err(Refusal::Edited(format!("chunk {index} of {name}")));
+        if self.seal.chunk(header, stored) == entry.mac {
+            Ok(())
+        } else {
+            Err(Refusal::Edited(format!("chunk {} of {}", header.index, self.entry.name)))
         }
-        Ok((header, stored.len()))
     }
 
     fn decode(
