@@ -54,6 +54,7 @@ build: toolchain
 install:
 	install -D -m 755 $(TARGET)/release/libspank_stasis.so $(DESTDIR)$(SLURM_PLUGIN_DIR)/spank_stasis.so
 	install -D -m 755 $(TARGET)/release/stasis-shepherd $(DESTDIR)$(LIBEXEC)/stasis-shepherd
+	install -D -m 755 $(TARGET)/release/stasis-capsule $(DESTDIR)$(LIBEXEC)/stasis-capsule
 	install -D -m 755 $(TARGET)/release/stasis-reaper $(DESTDIR)$(LIBEXEC)/stasis-reaper
 	install -D -m 755 $(TARGET)/release/stasis $(DESTDIR)$(PREFIX)/bin/stasis
 	install -D -m 755 $(TARGET)/release/stasis-sim $(DESTDIR)$(PREFIX)/bin/stasis-sim

@@ -32,28 +32,37 @@ pub struct Machine {
 impl Machine {
     /// This one, now.
     pub fn look() -> anyhow::Result<Self> {
-        let (cpus, memory) = (read("/proc/cpuinfo")?, read("/proc/meminfo")?);
+        let cpus = read("/proc/cpuinfo")?;
         let field = |name: &str| cpus.lines().find_map(|line| line.strip_prefix(name)?.split_once(": "));
         let family = field("cpu family").map(|(_, family)| format!(", family {family}")).unwrap_or_default();
         let model = field("model name").map_or("unknown", |(_, name)| name);
-        let gb = |name: &str| {
-            let value = memory.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
-            value.and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0 / 1e9
-        };
         let load = read("/proc/loadavg")?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             cpu: format!("{model}{family}"),
             cores,
             job_cores: cores as u32,
-            memory_gb: gb("MemTotal:"),
-            available_gb: gb("MemAvailable:"),
+            memory_gb: memory_gb("MemTotal:")?,
+            available_gb: available_gb()?,
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             load: load.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(f64::MAX),
             date: said("date", &["+%F"]),
             versions: vec![format!("Stasis {}{}", env!("CARGO_PKG_VERSION"), revision())],
         })
     }
+}
+
+/// GB of memory that are free, or would be if somebody needed them.
+pub fn available_gb() -> anyhow::Result<f64> {
+    memory_gb("MemAvailable:")
+}
+
+fn memory_gb(name: &str) -> anyhow::Result<f64> {
+    let memory = read("/proc/meminfo")?;
+    let kb = memory
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<f64>().ok());
+    kb.map(|kb| kb * 1024.0 / 1e9).with_context(|| format!("/proc/meminfo has no {name}"))
 }
 
 fn read(path: &str) -> anyhow::Result<String> {

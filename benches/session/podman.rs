@@ -77,10 +77,10 @@ impl Podman {
         ))?;
         let kernel = self.server.start_kernel()?;
         let checksum = self.server.run(&kernel, &workload.fill())?;
-        rest(workload);
+        rest();
         let mut sample = blank(Method::Podman);
         let saved_s = self.export(&mut sample)?;
-        rest(workload);
+        rest();
         let begun = SystemTime::now();
         self.run(&format!("podman container restore --tcp-established --import {EXPORT} >/dev/null"))?;
         let imported = SystemTime::now();

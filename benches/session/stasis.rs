@@ -3,6 +3,7 @@
 //! What Stasis measures of itself comes from the session's event log; when the session answers is seen from outside.
 
 use crate::jupyter::{Answered, Server};
+use crate::machine;
 use crate::plain::{self, PlainDump};
 use crate::results::{Measure, Method, Sample};
 use crate::rig::{Rig, Session, seconds, time};
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// A session that has just done something is given a moment to come to rest, as a person gives it many.
 const REST: Duration = Duration::from_secs(1);
-/// Memory that is touched beyond what the array needs.
-const MEMORY_AT_HAND: u64 = 1 << 30;
+/// How much of the memory that is available is touched before something is measured.
+const MEMORY_AT_HAND: f64 = 0.35;
 
 /// One run: a checkpoint on request, plain CRIU's dump of the same session, a preemption, plain CRIU's restore. What
 /// was measured before a failure is kept.
@@ -41,10 +42,10 @@ fn measure_session(
 ) -> anyhow::Result<()> {
     let checksum = session.server()?.run(&session.kernel, Workload::checksum())?;
     let mut stasis = blank(Method::Stasis);
-    on_request(session, workload, &mut stasis)?;
+    on_request(session, &mut stasis)?;
     let mut plain = blank(Method::Criu);
     let dump = only.contains(&Method::Criu).then(|| {
-        rest(workload);
+        rest();
         plain::dump(&rig.cluster, &session.node, &session.manifest(1)?, &mut plain)
     });
     if only.contains(&Method::Stasis) {
@@ -68,7 +69,7 @@ fn restore_plain(
     checksum: &str,
     sample: &mut Sample,
 ) -> anyhow::Result<()> {
-    rest(workload);
+    rest();
     let restored = dump.restore(sample)?;
     let answered = restored.server.first_answer(kernel, Workload::question(), &workload.answer())?;
     let restore_s = seconds(restored.begun, answered.at);
@@ -97,16 +98,16 @@ pub fn blank(method: Method) -> Sample {
 /// Lets what was measured before come to its end, down to the disk, and has memory at hand for what comes next: the host
 /// of a virtual machine takes memory away that has not been used for a while, and gives it back at a fifth of the speed
 /// at which CRIU fills it.
-pub fn rest(workload: &Workload) {
+pub fn rest() {
     nix::unistd::sync();
     sleep(REST);
-    let bytes = workload.bytes + workload.bytes / 2 + MEMORY_AT_HAND;
-    drop(std::hint::black_box(vec![1_u8; usize::try_from(bytes).unwrap_or(0)]));
+    let bytes = machine::available_gb().unwrap_or(0.0) * 1e9 * MEMORY_AT_HAND;
+    drop(std::hint::black_box(vec![1_u8; bytes as usize]));
 }
 
 /// A checkpoint after which the session goes on.
-fn on_request(session: &Session<'_>, workload: &Workload, sample: &mut Sample) -> anyhow::Result<()> {
-    rest(workload);
+fn on_request(session: &Session<'_>, sample: &mut Sample) -> anyhow::Result<()> {
+    rest();
     let seen = session.events().len();
     session.request_checkpoint()?;
     let events = session.wait(Step::Commit, seen)?;
@@ -124,7 +125,7 @@ fn on_request(session: &Session<'_>, workload: &Workload, sample: &mut Sample) -
 
 /// A preemption, until the session answers on the other node.
 fn preempted(session: &mut Session<'_>, workload: &Workload, sample: &mut Sample) -> anyhow::Result<()> {
-    rest(workload);
+    rest();
     let (seen, there) = (session.events().len(), session.other_node());
     let submitted = session.preempt()?;
     session.node = there.to_owned();

@@ -102,6 +102,7 @@ fn files_and_processes(pair: &Pair<'_>) {
     let script = r#"#!/bin/bash
 echo private >/tmp/file; echo shared >/dev/shm/file; mkdir -p /tmp/a/b; ln -s ../file /tmp/a/link; chmod 640 /tmp/file
 exec 7>/tmp/deleted; echo "in a deleted file" >&7; rm /tmp/deleted
+echo "linked" >/tmp/a/first; ln /tmp/a/first /tmp/second; exec 9>>/tmp/a/first; rm /tmp/a/first
 exec 8>>"$HOME/open-$SLURM_JOB_ID"; echo "before" >&8
 setsid bash -c 'exec >/dev/null 2>&1 </dev/null; (exec -a daemon sleep 1000000) & disown; exit' &
 python3 - "$HOME/socket-$SLURM_JOB_ID" <<'PY' &
@@ -118,9 +119,10 @@ while [ $SECONDS -lt 4 ] || [ ! -S /tmp/listener ] || ! pgrep -f '^daemon' >/dev
 echo "ready on $(hostname) with $(pgrep -f '^daemon')"
 until [ -e "$HOME/go-$SLURM_JOB_ID" ]; do sleep 0.05; done
 touch /tmp/go; wait $python
-echo "after" >&8
+echo "after" >&8; echo "on" >&9
 echo "now with $(pgrep -f '^daemon')"
 echo "tmp: $(cat /tmp/a/link) $(stat -c %a /tmp/file), shm: $(cat /dev/shm/file), deleted: $(cat /proc/$$/fd/7)"
+echo "second: $(tr '\n' ' ' </tmp/second) in /tmp: $(ls /tmp/a | tr '\n' ' ')"
 echo "open: $(tr '\n' ' ' <"$HOME/open-$SLURM_JOB_ID")"
 echo "restarts=${SLURM_RESTART_COUNT:-0} finished"
 "#;
@@ -138,6 +140,7 @@ echo "restarts=${SLURM_RESTART_COUNT:-0} finished"
         "python: queued before the move /tmp/listener",
         &format!("now with {daemon}"),
         "tmp: private 640, shm: shared, deleted: in a deleted file",
+        "second: linked on  in /tmp: b link ",
         "open: before after ",
         "restarts=0 finished",
     ] {

@@ -104,6 +104,15 @@ pub struct InheritedPipe<'a> {
     pub inode: u64,
 }
 
+/// Whether this is a file with memory of a process: `pages-N.img`.
+///
+/// At a dump all tasks are frozen before the first one begins (cr-dump.c: `cr_dump_tasks`); at a restore the tasks' files
+/// and sockets are not yet open when CRIU asks for the first one, but deleted files may have been made anew by then
+/// (cr-restore.c: `root_prepare_shared`, then `prepare_mappings` of the first task).
+pub fn holds_memory(name: &str) -> bool {
+    name.starts_with("pages-")
+}
+
 /// Who gets a dump.
 pub trait DumpSide {
     /// The next file begins; the pipe ends with it. Must not wait for that: CRIU writes several files at once.

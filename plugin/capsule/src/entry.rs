@@ -1,7 +1,7 @@
-//! The door through which a program becomes its own helper.
+//! What the program `stasis-capsule` does.
 //!
-//! Helpers are told what to do by a hidden first argument and one JSON document, or, when CRIU calls back, by
-//! CRIU's own environment variables.
+//! It is told by its first argument and one JSON document, or, when CRIU calls back, by CRIU's own environment
+//! variables.
 
 use crate::{action, enter, init, sock_diag};
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,24 +11,24 @@ pub(crate) const INIT: &str = "capsule-init";
 pub(crate) const ENTER: &str = "capsule-enter";
 pub(crate) const HANG_UP: &str = "capsule-hang-up";
 
-/// Does a helper's work if this process was started as one, and returns its exit code.
+/// Does what this process was started for, and returns its exit code.
 ///
 /// Must be called before the process has started a thread.
-pub fn dispatch() -> Option<ExitCode> {
+pub fn dispatch() -> ExitCode {
     if let Some(code) = action::run_if_called_by_criu() {
-        return Some(code);
+        return code;
     }
     let mut arguments = std::env::args().skip(1);
-    let result = match arguments.next()?.as_str() {
-        INIT => parse(arguments.next()).and_then(|order| init::run(&order)),
-        ENTER => parse(arguments.next()).and_then(|order| enter::run(&order)),
-        HANG_UP => sock_diag::hang_up().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
-        _ => return None,
+    let result = match arguments.next().as_deref() {
+        Some(INIT) => parse(arguments.next()).and_then(|order| init::run(&order)),
+        Some(ENTER) => parse(arguments.next()).and_then(|order| enter::run(&order)),
+        Some(HANG_UP) => sock_diag::hang_up().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
+        _ => Err("stasis-shepherd and CRIU start this program; there is nothing to type".into()),
     };
-    Some(result.unwrap_or_else(|message| {
+    result.unwrap_or_else(|message| {
         eprintln!("{message}");
         ExitCode::from(125)
-    }))
+    })
 }
 
 fn parse<T: DeserializeOwned>(argument: Option<String>) -> Result<T, String> {

@@ -6,9 +6,8 @@
 //!
 //! Nothing here knows Slurm or decides anything: the shepherd does both.
 //!
-//! Several steps need a fresh, single-threaded process (entering a pid namespace takes a fork). The program
-//! that uses this library calls [`entry::dispatch`] first thing in `main`, and is then run again as its own
-//! helper.
+//! Several steps need a fresh, single-threaded process (entering a pid namespace takes a fork): the program
+//! `stasis-capsule`, which is nothing but [`entry::dispatch`].
 
 pub mod action;
 pub mod cpu;

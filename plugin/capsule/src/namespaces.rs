@@ -37,7 +37,7 @@ pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Cap
 /// What a capsule is made of.
 #[derive(Debug, Clone)]
 pub struct CapsuleSpec {
-    /// The program that calls [`entry::dispatch`], usually this very one.
+    /// The program `stasis-capsule`.
     pub helper: PathBuf,
     /// The program `stasis-reaper`, copied into the capsule.
     pub reaper: PathBuf,

@@ -1,16 +1,21 @@
-//! Files outside the session that it has open for writing.
+//! What CRIU's images say of the files that a session has open.
 //!
-//! They are not in the image but reopened by path, as they are by then. CRIU insists that each has the size that it
-//! had at the dump, which is not so for a log that was written on after an earlier checkpoint, nor for a database
-//! that two sessions of a user share; and it has no option against that. So the sizes are taken out of `files.img`
-//! before a restore. Those of files open for reading alone stay: among them are libraries, and with another
-//! library in place of the one it has mapped a program crashes.
+//! Those outside the session are not in the image but reopened by path, as they are by then. CRIU insists that each has
+//! the size that it had at the dump, which is not so for a log that was written on after an earlier checkpoint, nor for
+//! a database that two sessions of a user share; and it has no option against that. So the sizes of files open for
+//! writing are taken out of `files.img` before a restore. Those of files open for reading alone stay: among them are
+//! libraries, and with another library in place of the one it has mapped a program crashes.
 //!
-//! The file is CRIU's: eight bytes of magic, then entries of four bytes of length and a protobuf message
-//! (images/fdinfo.proto: file_entry; images/regfile.proto: reg_file_entry).
+//! A file that was deleted, and of which there is another hard link, gets a new name from CRIU beside the old one
+//! (`--link-remap`); `remap-fpath.img` says so.
+//!
+//! The files are CRIU's: eight bytes of magic, then entries of four bytes of length and a protobuf message
+//! (images/fdinfo.proto: file_entry; images/regfile.proto: reg_file_entry; images/remap-file-path.proto).
 
-/// The image that this is about.
+/// The image with the open files.
 pub const FILES: &str = "files.img";
+/// The image with those that were deleted.
+pub const REMAPS: &str = "remap-fpath.img";
 const MAGIC_BYTES: usize = 8;
 /// Field of file_entry: the reg_file_entry.
 const REG: u64 = 3;
@@ -18,19 +23,45 @@ const REG: u64 = 3;
 const FLAGS: u64 = 2;
 const SIZE: u64 = 8;
 
-/// The image without the sizes of files that are open for writing; `None` when it is not as CRIU makes it.
+/// Field of remap_file_path_entry, and its value when it is not there: the file has another name.
+const REMAP_TYPE: u64 = 3;
+const LINKED: u64 = 0;
+
+/// The image [`FILES`] without the sizes of files that are open for writing; `None` when it is not as CRIU makes it.
 pub fn without_sizes(image: &[u8]) -> Option<Vec<u8>> {
-    let (magic, mut rest) = image.split_at_checked(MAGIC_BYTES)?;
-    let mut out = magic.to_vec();
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let (entry, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let mut out = image.get(..MAGIC_BYTES)?.to_vec();
+    for entry in entries(image)? {
         let entry = entry_without_size(entry)?;
         out.extend(u32::try_from(entry.len()).ok()?.to_le_bytes());
         out.extend(entry);
-        rest = after;
     }
     Some(out)
+}
+
+/// Whether CRIU has made a name for a file that was deleted, by the image [`REMAPS`]; also when it is not as CRIU
+/// makes it.
+pub fn has_links(image: &[u8]) -> bool {
+    let is_link = |entry: &&[u8]| {
+        let kind = fields(entry).find_map(|field| match field {
+            Some(Field { number: REMAP_TYPE, payload: Payload::Number(kind), .. }) => Some(kind),
+            _ => None,
+        });
+        kind.is_none_or(|kind| kind == LINKED)
+    };
+    entries(image).is_none_or(|entries| entries.iter().any(is_link))
+}
+
+/// The messages of an image; `None` when it is not as CRIU makes it.
+fn entries(image: &[u8]) -> Option<Vec<&[u8]>> {
+    let (_, mut rest) = image.split_at_checked(MAGIC_BYTES)?;
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (entry, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        entries.push(entry);
+        rest = after;
+    }
+    Some(entries)
 }
 
 fn entry_without_size(entry: &[u8]) -> Option<Vec<u8>> {
@@ -154,6 +185,28 @@ mod tests {
         }
         let library = image(libc::O_RDONLY, Some(2_000_000));
         assert_eq!(without_sizes(&library).unwrap(), library);
+    }
+
+    #[test]
+    fn links_are_told_from_other_deleted_files() {
+        let image = |kinds: &[Option<u64>]| {
+            let mut image = b"12345678".to_vec();
+            for kind in kinds {
+                let mut entry = [varint(1 << 3), varint(9), varint(2 << 3), varint(300)].concat();
+                entry.extend(
+                    kind.map(|kind| [varint(REMAP_TYPE << 3), varint(kind)].concat()).unwrap_or_default(),
+                );
+                image.extend((entry.len() as u32).to_le_bytes());
+                image.extend(entry);
+            }
+            image
+        };
+        let (ghost, procfs) = (Some(1), Some(2));
+        assert!(!has_links(&image(&[])));
+        assert!(!has_links(&image(&[ghost, procfs, ghost])));
+        assert!(has_links(&image(&[ghost, Some(LINKED)])));
+        assert!(has_links(&image(&[None, ghost])), "the oldest CRIUs knew of nothing else");
+        assert!(has_links(&image(&[ghost])[..13]), "who knows what is in the rest");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 
 use crate::Capsule;
 use crate::enter::{self, Identity};
-use std::io::{self, Read, Write};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -32,12 +35,55 @@ pub enum TreeError {
     },
 }
 
-/// The folder itself belongs to the capsule; only what is in it is packed.
-const PACK: &str = "cd \"$1\" && find . -mindepth 1 -maxdepth 1 -print0 | tar --create --sparse --one-file-system \
-    --warning=no-file-ignored --null --verbatim-files-from --files-from=-";
-const UNPACK: &str = "tar --directory \"$1\" --extract --preserve-permissions --delay-directory-restore";
+const PACK: [&str; 7] = [
+    "--create",
+    "--sparse",
+    "--one-file-system",
+    "--warning=no-file-ignored",
+    "--null",
+    "--verbatim-files-from",
+    "--files-from=-",
+];
+const UNPACK: [&str; 3] = ["--extract", "--preserve-permissions", "--delay-directory-restore"];
 
-/// Writes the folder's archive to `sink`. Returns its bytes.
+/// What lies in a private folder.
+#[derive(Debug)]
+pub struct Contents {
+    /// The names, each with a NUL after it.
+    names: Vec<u8>,
+}
+
+impl Contents {
+    /// Looks into the folder, without going deeper.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(capsule: &Capsule, folder: &Path) -> Result<Self, TreeError> {
+        let outside = format!("/proc/{}/root{}", capsule.init_pid(), folder.display());
+        let mut names = Vec::new();
+        for entry in fs::read_dir(outside).map_err(io_error(folder))? {
+            names.extend(entry.map_err(io_error(folder))?.file_name().as_bytes());
+            names.push(0);
+        }
+        Ok(Self { names })
+    }
+
+    /// Whether there is nothing to pack.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// A file with the names, at its beginning.
+    fn list(&self) -> io::Result<File> {
+        let mut list = File::from(memfd_create(c"stasis-names", MFdFlags::MFD_CLOEXEC)?);
+        list.write_all(&self.names)?;
+        list.rewind()?;
+        Ok(list)
+    }
+}
+
+/// Writes the folder's archive to `sink`. Returns its bytes. The folder itself belongs to the capsule; only what is in
+/// it is packed.
 ///
 /// # Errors
 /// When tar fails or the sink cannot be written.
@@ -45,10 +91,12 @@ pub fn pack(
     capsule: &Capsule,
     user: &Identity,
     folder: &Path,
+    contents: &Contents,
     sink: &mut dyn Write,
 ) -> Result<u64, TreeError> {
-    let mut command = in_folder(capsule, user, folder, PACK);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(io_error(folder))?;
+    let names = contents.list().map_err(io_error(folder))?;
+    let mut command = tar(capsule, user, folder, &PACK);
+    let mut child = command.stdin(names).stdout(Stdio::piped()).spawn().map_err(io_error(folder))?;
     let mut output = child.stdout.take().expect("stdout is piped");
     let copied = io::copy(&mut output, sink);
     drop(output);
@@ -65,7 +113,7 @@ pub fn unpack(
     folder: &Path,
     source: &mut dyn Read,
 ) -> Result<u64, TreeError> {
-    let mut command = in_folder(capsule, user, folder, UNPACK);
+    let mut command = tar(capsule, user, folder, &UNPACK);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(io_error(folder))?;
     let mut input = child.stdin.take().expect("stdin is piped");
     let copied = io::copy(source, &mut input);
@@ -87,10 +135,11 @@ fn combine(
     }
 }
 
-/// A shell script in the folder `$1`.
-fn in_folder(capsule: &Capsule, user: &Identity, folder: &Path, script: &str) -> Command {
+/// tar in the folder.
+fn tar(capsule: &Capsule, user: &Identity, folder: &Path, options: &[&str]) -> Command {
     let folder = folder.display().to_string();
-    let argv = ["sh", "-c", script, "sh", &folder];
+    let argv: Vec<&str> =
+        ["tar", "--directory", &folder].into_iter().chain(options.iter().copied()).collect();
     let mut command = enter::command(capsule.helper(), capsule.namespaces(), user, &argv, &[]);
     command.stderr(Stdio::piped());
     command

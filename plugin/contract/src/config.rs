@@ -34,7 +34,7 @@ pub struct SiteConfig {
     pub shared: Vec<PathBuf>,
     /// File with the site's key: 64 hexadecimal digits, readable by root alone, the same on all nodes.
     pub key: PathBuf,
-    /// Folder with the programs `stasis-shepherd` and `stasis-reaper`.
+    /// Folder with the programs `stasis-shepherd`, `stasis-capsule` and `stasis-reaper`.
     pub libexec: PathBuf,
     /// The CRIU program.
     pub criu: PathBuf,

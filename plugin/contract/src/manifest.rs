@@ -76,8 +76,9 @@ pub struct SessionState {
 pub struct PrivateTree {
     /// Where the capsule sees it, such as `/tmp`.
     pub mount_point: PathBuf,
-    /// Name of the archive among the image's files.
-    pub file: String,
+    /// Name of the archive among the image's files; none if the folder was empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// How a file's bytes are kept in the store.

@@ -91,7 +91,7 @@ impl Candidate {
             file.name = printable(&file.name);
         }
         for tree in &mut manifest.session.trees {
-            tree.file = printable(&tree.file);
+            tree.file = tree.file.as_deref().map(printable);
             tree.mount_point = printable(&tree.mount_point.to_string_lossy()).into();
         }
         Ok(UnverifiedManifest(manifest))

@@ -151,6 +151,22 @@ impl StagedImage {
         file.finish()
     }
 
+    /// Removes a file that is finished, as if it had never been.
+    ///
+    /// # Errors
+    /// When it is not, or the store refuses.
+    pub fn discard(&self, name: &str) -> Result<(), StageError> {
+        let shared = &self.shared;
+        let worn = shared.user.wear().map_err(StoreError::from)?;
+        let mut files = lock(&shared.files);
+        if !matches!(files.get(name), Some(FileState::Finished { .. })) {
+            return Err(StageError::Unfinished(name.into()));
+        }
+        shared.dir.remove(&worn, OsStr::new(name))?;
+        files.remove(name);
+        Ok(())
+    }
+
     /// Where the image grows, for messages.
     pub fn path(&self) -> &Path {
         self.shared.dir.path()

@@ -1,18 +1,19 @@
 //! One checkpoint: look, freeze, dump, pack, commit; and only then let go.
 
+use crate::folders::Packing;
 use crate::journal::now_unix_ms;
 use crate::life::{Session, Shepherd};
 use crate::pack::Packer;
-use stasis_capsule::criu::{Criu, CriuError, Dump, DumpSide};
+use stasis_capsule::criu::{Criu, CriuError, Dump, DumpSide, holds_memory};
 use stasis_capsule::processes::{self, Refusal, SessionFacts};
 use stasis_capsule::trees::TreeError;
-use stasis_capsule::{CAPSULE_DIR, Identity, cpu, network, trees};
+use stasis_capsule::{cpu, network};
 use stasis_contract::{Event, Origin, PrivateTree, SessionState, Step, Trigger};
 use stasis_image::{CommittedImage, StageError, StagedImage, StoreError};
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::thread;
+use std::path::PathBuf;
+use std::thread::{self, Scope};
 use std::time::Instant;
 use thiserror::Error;
 
@@ -103,19 +104,24 @@ pub fn take(
     if !leave_running {
         network::hang_up(&session.capsule);
     }
-    let mut walk = Walk {
-        shepherd,
-        session,
-        facts,
-        number,
-        trigger,
-        leave_running,
-        packer: Some(Packer::new(staged, shepherd.handover.spec.compression)),
-        trees: Vec::new(),
-        pack_s: 0.0,
-        outcome: None,
-    };
-    let result = walk.go(&criu, &dump);
+    let packer = Some(Packer::new(staged, shepherd.handover.spec.compression));
+    let result = thread::scope(|scope| {
+        let mut walk = Walk {
+            scope,
+            shepherd,
+            session,
+            facts,
+            number,
+            trigger,
+            leave_running,
+            packer,
+            packing: None,
+            trees: Vec::new(),
+            pack_s: 0.0,
+            outcome: None,
+        };
+        walk.go(&criu, &dump)
+    });
     let _ = fs::remove_dir_all(&folder);
     let _ = store.job.retain(shepherd.handover.spec.keep);
     result
@@ -132,15 +138,18 @@ fn refuse_steps(shepherd: &Shepherd) -> Result<(), CheckpointError> {
 }
 
 /// A checkpoint under way.
-struct Walk<'a> {
-    shepherd: &'a Shepherd,
-    session: &'a Session,
+struct Walk<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    shepherd: &'env Shepherd,
+    session: &'env Session,
     facts: SessionFacts,
     number: u32,
     trigger: Trigger,
     leave_running: bool,
     /// Until the image is committed.
     packer: Option<Packer>,
+    /// Once the session is frozen.
+    packing: Option<Packing<'scope>>,
     trees: Vec<PrivateTree>,
     pack_s: f64,
     /// What came of the frozen moment, once it came.
@@ -155,11 +164,13 @@ enum Frozen {
     Committed(Box<CommittedImage>),
 }
 
-impl DumpSide for Walk<'_> {
+impl DumpSide for Walk<'_, '_> {
     fn file(&mut self, name: String, pipe: File) {
-        if let Some(packer) = &mut self.packer {
-            packer.file(name, pipe);
+        let Some(packer) = &mut self.packer else { return };
+        if holds_memory(&name) && self.packing.is_none() {
+            self.packing = Some(Packing::begin(self.scope, self.shepherd, self.session, packer.staged()));
         }
+        packer.file(name, pipe);
     }
 
     fn is_safe(&mut self) -> bool {
@@ -170,7 +181,7 @@ impl DumpSide for Walk<'_> {
     }
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     /// Dumps, packs what CRIU writes while it writes it, and commits: before the session's processes end, if they
     /// are to end, so that a failure costs nothing; after they run again, if they are to go on.
     fn go(&mut self, criu: &Criu<'_>, dump: &Dump) -> Result<CommittedImage, CheckpointError> {
@@ -193,10 +204,9 @@ impl Walk<'_> {
 
     fn while_frozen(&mut self) -> Result<Frozen, CheckpointError> {
         let started = Instant::now();
-        let packer = self.packer.take().ok_or(CheckpointError::Internal("nothing is staged"))?;
-        let trees = self.pack_trees(packer.staged());
+        let mut packer = self.packer.take().ok_or(CheckpointError::Internal("nothing is staged"))?;
+        self.trees = self.folders(&mut packer)?;
         let staged = packer.finish()?;
-        self.trees = trees?;
         self.pack_s = started.elapsed().as_secs_f64();
         if self.leave_running {
             return Ok(Frozen::Staged(Box::new(staged)));
@@ -213,34 +223,20 @@ impl Walk<'_> {
         Ok(image)
     }
 
-    /// The private folders, all at once. Only now, with the dump done: CRIU may have linked deleted files into them.
-    fn pack_trees(&self, staged: &StagedImage) -> Result<Vec<PrivateTree>, CheckpointError> {
-        let own = PathBuf::from(CAPSULE_DIR);
-        let folders: Vec<&PathBuf> = self.session.trees.iter().chain([&own]).collect();
-        thread::scope(|scope| {
-            let packing: Vec<_> = folders
-                .iter()
-                .enumerate()
-                .map(|(index, folder)| scope.spawn(move || self.pack_tree(staged, index, folder)))
-                .collect();
-            let panicked = |_| Err(CheckpointError::Internal("packing a folder panicked"));
-            packing.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-        })
-    }
-
-    fn pack_tree(
-        &self,
-        staged: &StagedImage,
-        index: usize,
-        folder: &Path,
-    ) -> Result<PrivateTree, CheckpointError> {
-        let handover = &self.shepherd.handover;
-        let user = Identity::User { uid: handover.uid, gid: handover.gid, groups: handover.groups.clone() };
-        let file = format!("tree-{index}.tar");
-        let mut writer = staged.file(&file, handover.spec.compression)?;
-        trees::pack(&self.session.capsule, &user, folder, &mut writer)?;
-        writer.finish()?;
-        Ok(PrivateTree { mount_point: folder.to_owned(), file })
+    /// The private folders: usually they are packed by now. Only where CRIU has made names for deleted files that are
+    /// still open, perhaps in one of these very folders, they are packed again.
+    fn folders(&mut self, packer: &mut Packer) -> Result<Vec<PrivateTree>, CheckpointError> {
+        let early = self.packing.take().map(Packing::finish).transpose();
+        packer.wait()?;
+        if let Some(folders) = early? {
+            if !packer.has_links() {
+                return Ok(folders);
+            }
+            for file in folders.iter().filter_map(|folder| folder.file.as_ref()) {
+                packer.staged().discard(file)?;
+            }
+        }
+        Packing::begin(self.scope, self.shepherd, self.session, packer.staged()).finish()
     }
 
     fn origin(&self) -> Origin {

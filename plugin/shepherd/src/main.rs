@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | `run DOCUMENT SOCKET TASK` | the hook in the batch task | keeps the session until it ends or has left the node |
 //! | `after JOB SITE` | the hook in the epilog | brings a requeued job back from the queue without delay |
-//! | `capsule-...` | itself | a capsule's helpers, see the capsule's crate |
 
 mod after;
 mod bundle;
 mod checkpoint;
 mod feed;
+mod folders;
+mod gate;
 mod journal;
 mod life;
 mod node;
@@ -25,9 +26,6 @@ use anyhow::{Context, bail};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = stasis_capsule::entry::dispatch() {
-        return code;
-    }
     match serve(&std::env::args().skip(1).collect::<Vec<_>>()) {
         Ok(code) => code,
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use crate::bundle::{self, Files};
 use crate::checkpoint::CheckpointError;
-use stasis_capsule::stream;
+use stasis_capsule::{open_files, stream};
 use stasis_contract::Compression;
 use stasis_image::{StageError, StagedImage};
 use std::fs::File;
@@ -22,6 +22,8 @@ const THREADS_KEPT: usize = 64;
 pub struct Packer {
     staged: Arc<StagedImage>,
     small: Arc<Mutex<Files>>,
+    /// Whether CRIU has written of files that were deleted or renamed.
+    remaps: bool,
     compression: Compression,
     threads: Vec<JoinHandle<Result<(), StageError>>>,
     /// What failed first.
@@ -34,6 +36,7 @@ impl Packer {
         Self {
             staged: Arc::new(staged),
             small: Arc::default(),
+            remaps: false,
             compression,
             threads: Vec::new(),
             failure: None,
@@ -41,12 +44,13 @@ impl Packer {
     }
 
     /// The image.
-    pub fn staged(&self) -> &StagedImage {
+    pub fn staged(&self) -> &Arc<StagedImage> {
         &self.staged
     }
 
     /// Begins to pack a file that comes through a pipe. When it cannot go on it stops reading, and CRIU fails.
     pub fn file(&mut self, name: String, pipe: File) {
+        self.remaps |= name == open_files::REMAPS;
         let (staged, small, compression) =
             (Arc::clone(&self.staged), Arc::clone(&self.small), self.compression);
         let pack = move || pack(name, pipe, &small, &staged, compression);
@@ -72,10 +76,21 @@ impl Packer {
         }
     }
 
-    /// Waits until every file has ended. The image is whole then, but for what others put into it.
-    pub fn finish(mut self) -> Result<StagedImage, CheckpointError> {
+    /// Waits until every file has ended.
+    pub fn wait(&mut self) -> Result<(), CheckpointError> {
         self.join(|_| true);
-        self.failure.map_or(Ok(()), Err)?;
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    /// Whether CRIU has made names for files that are open and have been deleted. Known once every file has ended.
+    pub fn has_links(&self) -> bool {
+        let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
+        self.remaps && small.get(open_files::REMAPS).is_none_or(|remaps| open_files::has_links(remaps))
+    }
+
+    /// The image, whole but for what others put into it.
+    pub fn finish(mut self) -> Result<StagedImage, CheckpointError> {
+        self.wait()?;
         let small = std::mem::take(&mut *self.small.lock().unwrap_or_else(PoisonError::into_inner));
         let bundle = bundle::join(&small).ok_or(CheckpointError::Internal("a small file is too long"))?;
         self.staged.add(bundle::NAME, self.compression, &bundle[..])?;

@@ -4,14 +4,14 @@ use crate::feed::Feeder;
 use crate::life::{Session, Shepherd};
 use crate::output::Output;
 use crate::start::{helper, tty_gid};
+use crate::{folders, gate};
 use anyhow::Context;
-use nix::unistd::{Gid, Uid, chown};
-use stasis_capsule::criu::{Criu, InheritedPipe};
+use stasis_capsule::criu::{Criu, InheritedPipe, holds_memory};
 use stasis_capsule::network::Network;
-use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, Identity, TreeSpec, cpu, trees};
-use stasis_contract::{Event, Manifest, PrivateTree, Step};
+use stasis_capsule::{CAPSULE_DIR, Capsule, CapsuleSpec, cpu};
+use stasis_contract::{Event, Manifest, Step};
 use stasis_image::{Candidate, Expected, Refusal, VerifiedManifest};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -148,29 +148,20 @@ fn check_cpu(manifest: &Manifest) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes a capsule and has CRIU fill it. CRIU is started first of all, and what it needs is made ready meanwhile: it is
+/// given no file before the private folders are filled, and no memory before the network is there.
 fn revive(shepherd: &Shepherd, verified: &Arc<VerifiedManifest>) -> Result<Session, Trouble> {
     let handover = &shepherd.handover;
     let state = &verified.manifest().session;
-    let private = state.trees.iter().map(|tree| tree.mount_point.clone()).collect::<Vec<_>>();
+    let private: Vec<PathBuf> = state.trees.iter().map(|tree| tree.mount_point.clone()).collect();
+    let others = || private.iter().filter(|path| *path != Path::new(CAPSULE_DIR));
     let capsule = Capsule::create(&CapsuleSpec {
         helper: helper(handover),
         reaper: handover.site.libexec.join("stasis-reaper"),
-        trees: private
-            .iter()
-            .filter(|path| *path != Path::new(CAPSULE_DIR))
-            .map(|path| empty_tree(shepherd, path))
-            .collect(),
+        trees: others().map(|path| folders::empty(handover, path)).collect(),
         fresh: false,
         last_pid: Some(spare_pids(&state.pids)),
         tty_gid: tty_gid(),
-    })?;
-    // What takes processes of its own is done side by side.
-    let (network, feeder) = thread::scope(|scope| -> Result<_, Trouble> {
-        let filled = scope.spawn(|| fill_trees(shepherd, &capsule, verified));
-        let network = Network::join(&handover.site.pasta, &capsule, &shepherd.folder.path, &state.ports);
-        let feeder = Feeder::new(verified);
-        filled.join().unwrap_or_else(|_| Err(anyhow::anyhow!("filling a private folder panicked")))?;
-        Ok((network?, feeder?))
     })?;
     let output = Output::new(state.stdout_pipe == state.stderr_pipe)?;
     let (out, err) = output.write_ends().context("the pipes are new")?;
@@ -180,44 +171,33 @@ fn revive(shepherd: &Shepherd, verified: &Arc<VerifiedManifest>) -> Result<Sessi
     }
     let folder = shepherd.folder.fresh_criu().context("no place for CRIU's log")?;
     let criu = Criu { program: &handover.site.criu, capsule: &capsule, folder: &folder };
-    let restored = criu.restore(&pipes, &mut |name| feeder.feed(name));
-    // CRIU fails when it is not fed; then that is the reason.
+    let feeder = Feeder::new(verified)?;
+    let (mut folders_filled, filled) = gate::new();
+    let (mut network_joined, joined) = gate::new();
+    let (network, filled, restored) = thread::scope(|scope| {
+        let filling = scope.spawn(|| filled.open_if(folders::fill(handover, &capsule, verified)));
+        let restoring = scope.spawn(|| {
+            criu.restore(&pipes, &mut |name| {
+                let ready = folders_filled.is_open() && (!holds_memory(name) || network_joined.is_open());
+                ready.then(|| feeder.feed(name)).flatten()
+            })
+        });
+        // Not in a thread: pasta ends with the one that has started it.
+        let network = joined.open_if(Network::join(
+            &handover.site.pasta,
+            &capsule,
+            &shepherd.folder.path,
+            &state.ports,
+        ));
+        (network, filling.join(), restoring.join())
+    });
+    // What CRIU was not given is why it failed, if it did.
+    filled.unwrap_or_else(|_| Err(anyhow::anyhow!("filling the private folders panicked")))?;
+    let network = network?;
     feeder.finish()?;
-    restored?;
-    let trees = private.into_iter().filter(|path| path != Path::new(CAPSULE_DIR)).collect();
+    restored.map_err(|_| anyhow::anyhow!("feeding CRIU panicked"))??;
+    let trees = others().cloned().collect();
     Ok(Session { capsule, network, output, root_pid: state.root_pid, trees, restored: true })
-}
-
-/// The folder that the script was in belongs to the user; the others are open to all.
-fn empty_tree(shepherd: &Shepherd, path: &Path) -> TreeSpec {
-    let open = path == Path::new("/tmp") || path == Path::new("/dev/shm");
-    let (mode, uid, gid) =
-        if open { (0o1777, 0, 0) } else { (0o700, shepherd.handover.uid, shepherd.handover.gid) };
-    TreeSpec { mount_point: path.to_owned(), mode, uid, gid, copies: Vec::new() }
-}
-
-fn fill_trees(shepherd: &Shepherd, capsule: &Capsule, verified: &VerifiedManifest) -> anyhow::Result<()> {
-    let handover = &shepherd.handover;
-    let user = Identity::User { uid: handover.uid, gid: handover.gid, groups: handover.groups.clone() };
-    let fill = |tree: &PrivateTree| -> anyhow::Result<()> {
-        if tree.mount_point == Path::new(CAPSULE_DIR) {
-            open_to_user(capsule, handover.uid, handover.gid)?;
-        }
-        trees::unpack(capsule, &user, &tree.mount_point, &mut verified.reader(&tree.file)?)?;
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let trees = &verified.manifest().session.trees;
-        let filling: Vec<_> = trees.iter().map(|tree| scope.spawn(|| fill(tree))).collect();
-        let panicked = |_| Err(anyhow::anyhow!("filling a private folder panicked"));
-        filling.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(panicked))
-    })
-}
-
-/// The reaper's folder is root's, but archives are unpacked as the user.
-fn open_to_user(capsule: &Capsule, uid: u32, gid: u32) -> anyhow::Result<()> {
-    let path = format!("/proc/{}/root{CAPSULE_DIR}", capsule.init_pid());
-    chown(path.as_str(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).context(path)
 }
 
 /// A pid above which nothing of the session lives for a while.

@@ -56,9 +56,9 @@ fn receive_stdio(task: &OwnedFd) -> anyhow::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// This program, which serves as the capsule's helper.
+/// The program that works in capsules.
 pub fn helper(handover: &Handover) -> PathBuf {
-    handover.site.libexec.join("stasis-shepherd")
+    handover.site.libexec.join("stasis-capsule")
 }
 
 /// Group of terminals, which programs expect them to have.

@@ -69,7 +69,7 @@ struct Cli {
     /// Name of the cluster; clusters of different names live side by side
     #[arg(long, default_value = "demo")]
     name: String,
-    /// Folder of libspank_stasis.so, stasis-shepherd, stasis-reaper and stasis [default: this program's own]
+    /// Folder of libspank_stasis.so, stasis-shepherd, stasis-capsule, stasis-reaper and stasis [default: this program's own]
     #[arg(long, value_name = "DIR", env = "STASIS_ARTIFACTS", hide_env_values = true)]
     artifacts: Option<PathBuf>,
 }

@@ -16,9 +16,10 @@ const KEY: &str = "/etc/stasis/key";
 pub(crate) const FOLDER: &str = "STASIS_ARTIFACTS";
 
 /// What is built, and where the nodes have it.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("libspank_stasis.so", HOOKS),
     ("stasis-shepherd", "/usr/libexec/stasis/stasis-shepherd"),
+    ("stasis-capsule", "/usr/libexec/stasis/stasis-capsule"),
     ("stasis-reaper", "/usr/libexec/stasis/stasis-reaper"),
     ("stasis", "/usr/bin/stasis"),
 ];

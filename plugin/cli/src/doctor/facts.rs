@@ -101,7 +101,7 @@ pub fn gather(config: Option<&Path>, store: Option<&Path>, plugin_dir: Option<&s
             .ok()
             .and_then(|found| found.plugin.as_deref())
             .map(|path| plugin(path, plugin_dir)),
-        programs: ["stasis-shepherd", "stasis-reaper"]
+        programs: ["stasis-shepherd", "stasis-capsule", "stasis-reaper"]
             .map(|name| probe::entry(&site.libexec.join(name)))
             .into(),
         key: probe::entry(&site.key),
@@ -196,7 +196,7 @@ impl NodeFacts {
                 built_for: Ok(0x18_0b_05),
                 here: Some(0x18_0b_05),
             }),
-            programs: ["stasis-shepherd", "stasis-reaper"]
+            programs: ["stasis-shepherd", "stasis-capsule", "stasis-reaper"]
                 .map(|name| entry(&format!("/usr/libexec/stasis/{name}"), 0o755, Kind::File))
                 .into(),
             key: entry("/etc/stasis/key", 0o400, Kind::File),

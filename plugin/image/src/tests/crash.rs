@@ -190,3 +190,19 @@ fn a_name_is_used_once_and_is_plain() {
         assert!(matches!(error, StageError::Store(StoreError::Name { .. })), "{name}: {error}");
     }
 }
+
+#[test]
+fn a_discarded_file_has_never_been() {
+    let world = World::new();
+    let staged = world.job.begin(1, &world.key).unwrap();
+    staged.add("a", Compression::Lz4, &b"too early"[..]).unwrap();
+    staged.add("b", Compression::Lz4, &b"b"[..]).unwrap();
+    staged.discard("a").unwrap();
+    assert!(matches!(staged.discard("a"), Err(StageError::Unfinished(_))));
+    staged.add("a", Compression::Lz4, &b"in time"[..]).unwrap();
+    staged.discard("b").unwrap();
+    let image = staged.commit(world.origin(1), session()).unwrap();
+    let names: Vec<&str> = image.manifest().files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["a"]);
+    assert_eq!(world.read(1).unwrap(), 7);
+}
