@@ -44,7 +44,7 @@ fn older_one(pair: &Pair<'_>) {
     let job = with_images(pair, 2);
     let cases = [
         by_user("printf X | dd of=$pages bs=1 seek=4096 conv=notrunc status=none", EDITED),
-        by_user("printf X | dd of=$image/tree-0.tar bs=1 seek=20 conv=notrunc status=none", EDITED),
+        by_user("printf X | dd of=$image/tree-2.tar bs=1 seek=20 conv=notrunc status=none", EDITED),
         by_user("printf X | dd of=$image/criu.bundle bs=1 seek=64 conv=notrunc status=none", EDITED),
         by_user("truncate -s -1 $pages", &["truncated"]),
         by_user("printf X >>$pages", &["extended"]),

@@ -188,7 +188,7 @@ impl Walk<'_, '_> {
         let result = criu.dump(dump, self);
         let Some(outcome) = self.outcome.take() else {
             // CRIU fails when its files are not taken; then that is the reason.
-            self.packer.take().map_or(Ok(()), |packer| packer.finish().map(drop))?;
+            self.packer.take().map_or(Ok(()), |mut packer| packer.wait())?;
             return Err(result.err().unwrap_or(CriuError::NotKept).into());
         };
         let frozen = outcome?;

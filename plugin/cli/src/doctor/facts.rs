@@ -42,8 +42,8 @@ pub struct NodeFacts {
     pub criu: Criu,
     /// pasta.
     pub pasta: Program,
-    /// Programs that pack private folders, and where they are.
-    pub tools: Vec<(&'static str, Option<PathBuf>)>,
+    /// Where the program is that packs private folders.
+    pub tar: Option<PathBuf>,
     /// /dev/net/tun
     pub tun: Entry,
     /// Kernel release.
@@ -110,7 +110,7 @@ pub fn gather(config: Option<&Path>, store: Option<&Path>, plugin_dir: Option<&s
         state: probe::folder(&site.state),
         criu: criu(&site.criu, root),
         pasta: program(&site.pasta),
-        tools: ["tar", "find"].map(|name| (name, probe::program(name))).into(),
+        tar: probe::program("tar"),
         tun: probe::entry(Path::new("/dev/net/tun")),
         kernel_config: probe::kernel_config(&kernel),
         kernel,
@@ -209,7 +209,7 @@ impl NodeFacts {
                 features: FEATURES.map(|feature| (feature, true)).into(),
             },
             pasta: program("/usr/bin/pasta", "pasta 0.0~git20250503"),
-            tools: ["tar", "find"].map(|name| (name, Some(Path::new("/usr/bin").join(name)))).into(),
+            tar: Some("/usr/bin/tar".into()),
             tun: entry("/dev/net/tun", 0o666, Kind::Device),
             kernel: "6.18.0-1-amd64".into(),
             kernel_config: Some("CONFIG_INET_DIAG=y\nCONFIG_INET_DIAG_DESTROY=y\n".into()),

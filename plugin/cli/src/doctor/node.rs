@@ -5,6 +5,7 @@ use super::probe::{Entry, Folder, Kind, Meta, Unseen};
 use super::{Finding, Findings};
 use crate::site::Source;
 use stasis_contract::format_bytes;
+use std::path::Path;
 
 /// The oldest CRIU that dumps a Jupyter server (4.1 fails on its SO_PASSCRED sockets).
 const CRIU_MIN: [u32; 2] = [4, 2];
@@ -68,7 +69,7 @@ pub fn judge(facts: &NodeFacts) -> Vec<Finding> {
     node_folder(&mut out, "state", &facts.state, facts.root);
     criu(&mut out, &facts.criu, facts.root);
     pasta(&mut out, &facts.pasta, &facts.tun);
-    tools(&mut out, facts);
+    tar(&mut out, facts.tar.as_deref());
     kernel(&mut out, facts);
     capabilities(&mut out, facts);
     out.list
@@ -336,16 +337,10 @@ fn pasta(out: &mut Findings, pasta: &Program, tun: &Entry) {
     }
 }
 
-fn tools(out: &mut Findings, facts: &NodeFacts) {
-    for (name, path) in &facts.tools {
-        match path {
-            Some(path) => out.ok("tools", path.display().to_string()),
-            None => out.fail(
-                "tools",
-                format!("{name} is missing: a session's /tmp cannot be saved"),
-                format!("install {name}"),
-            ),
-        }
+fn tar(out: &mut Findings, path: Option<&Path>) {
+    match path {
+        Some(path) => out.ok("tar", path.display().to_string()),
+        None => out.fail("tar", "tar is missing: a session's /tmp cannot be saved", "install tar"),
     }
 }
 
@@ -552,10 +547,10 @@ mod tests {
     }
 
     #[test]
-    fn network_tools_and_kernel() {
+    fn network_tar_and_kernel() {
         fails(|f| f.pasta.entry.meta = Err(Unseen::Missing), "pasta", "missing");
         fails(|f| f.tun.meta = Err(Unseen::Missing), "tun", "no device");
-        fails(|f| f.tools[0].1 = None, "tools", "tar is missing");
+        fails(|f| f.tar = None, "tar", "tar is missing");
         fails(|f| f.kernel = "5.10.0-9".into(), "kernel", "too old");
         assert_eq!(verdict(|f| f.kernel = "5.11".into(), "kernel").0, Verdict::Ok);
         let diag = "kernel: sock_diag";
