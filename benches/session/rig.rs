@@ -38,7 +38,7 @@ impl Rig {
             ..ClusterSpec::named(format!("{PREFIX}{}", std::process::id()))
         })?;
         artifacts::install_key(&cluster)?;
-        remove_abandoned(cluster.dir());
+        stasis_testbed::down_abandoned(PREFIX);
         Ok(Self { cluster, cpus, memory_mb })
     }
 
@@ -114,8 +114,7 @@ impl Session<'_> {
     pub fn events(&self) -> Vec<Event> {
         let read = |folder: PathBuf| std::fs::read_to_string(folder.join("events.jsonl")).ok();
         let text = self.store().ok().and_then(read).unwrap_or_default();
-        // The last line may be half written just now.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        Event::in_log(&text).unwrap_or_default()
     }
 
     /// Waits for an event of a step after the first `seen` events; all events from there up to it.
@@ -168,19 +167,6 @@ impl Session<'_> {
             Ok(folder) => Ok(std::fs::remove_dir_all(folder)?),
             // It was ended before.
             Err(_) => Ok(()),
-        }
-    }
-}
-
-/// Takes down what earlier runs left when they were killed.
-fn remove_abandoned(own: &Path) {
-    let siblings = own.parent().and_then(|all| std::fs::read_dir(all).ok()).into_iter().flatten().flatten();
-    for name in siblings.filter_map(|entry| entry.file_name().into_string().ok()) {
-        let pid = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
-            && let Err(error) = stasis_testbed::down(&name)
-        {
-            eprintln!("{name} could not be taken down: {error}");
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// A session that has just done something is given a moment to come to rest, as a person gives it many.
 const REST: Duration = Duration::from_secs(1);
 /// How much of the memory that is available is touched before something is measured.
-const MEMORY_AT_HAND: f64 = 0.35;
+const MEMORY_AT_HAND: f64 = 0.25;
 
 /// One run: a checkpoint on request, plain CRIU's dump of the same session, a preemption, plain CRIU's restore. What
 /// was measured before a failure is kept.

@@ -155,12 +155,7 @@ impl<'a> Pair<'a> {
     pub fn events(&self, job: JobId) -> Vec<Event> {
         let read = |user| std::fs::read_to_string(self.store_of(user, job).join("events.jsonl")).ok();
         let text = read("alice").or_else(|| read("bob")).unwrap_or_default();
-        // The last line may be half written just now.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}")))
-            .collect()
+        Event::in_log(&text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
     }
 
     /// Waits for an event of a job.

@@ -137,14 +137,15 @@ impl Bench {
 
     fn boot(&self) -> stasis_testbed::Result<Cluster> {
         let mut spec = self.suite.spec.clone();
-        spec.name = format!("{PREFIX}-{}-{}", self.suite.name, std::process::id());
+        let prefix = format!("{PREFIX}-{}-", self.suite.name);
+        spec.name = format!("{prefix}{}", std::process::id());
         spec.nodes = 2 * self.suite.pairs;
         spec.plugstack.push(format!("required {} {}", artifacts::HOOKS, self.suite.configuration));
         spec.install = artifacts::find(&artifacts::folder()?)?;
         eprintln!("{}: {}", self.suite.name, describe(&spec.install));
         let cluster = Cluster::up(spec)?;
         artifacts::install_key(&cluster)?;
-        remove_abandoned(self.suite.name, cluster.dir());
+        stasis_testbed::down_abandoned(&prefix);
         for number in 0..self.suite.pairs {
             Pair::claim(&cluster, number)?;
         }
@@ -174,20 +175,4 @@ fn describe(files: &[InstallFile]) -> String {
         format!("{} {}", name(&file.from), hash(&file.from).unwrap_or_else(|error| error.to_string()))
     });
     words.collect::<Vec<_>>().join(", ")
-}
-
-/// Takes down what earlier runs of this suite left when they were killed.
-fn remove_abandoned(suite: &str, own: &Path) {
-    let prefix = format!("{PREFIX}-{suite}-");
-    let siblings = own.parent().and_then(|all| std::fs::read_dir(all).ok()).into_iter().flatten().flatten();
-    let names: Vec<String> = siblings.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    let dead = |name: &&String| {
-        let pid = name.strip_prefix(&prefix).and_then(|pid| pid.parse::<u32>().ok());
-        pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
-    };
-    for name in names.iter().filter(dead) {
-        if let Err(error) = stasis_testbed::down(name) {
-            eprintln!("{suite}: {error}");
-        }
-    }
 }

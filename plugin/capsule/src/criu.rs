@@ -117,9 +117,9 @@ pub fn holds_memory(name: &str) -> bool {
 pub trait DumpSide {
     /// The next file begins; the pipe ends with it. Must not wait for that: CRIU writes several files at once.
     fn file(&mut self, name: String, pipe: File);
-    /// Every file has begun and will end without anything further from CRIU, and the tasks are frozen: waits for the
-    /// files, and returns whether the image is safe.
-    fn is_safe(&mut self) -> bool;
+    /// Every file has begun and will end without anything further from CRIU, and the tasks are frozen. Returns whether
+    /// they may go their way, to their end or on: whether the image is safe, or nothing is needed of them any more.
+    fn may_let_go(&mut self) -> bool;
 }
 
 impl Criu<'_> {
@@ -156,7 +156,7 @@ impl Criu<'_> {
                 Wake::Question => {
                     dump_s = Some(started.elapsed().as_secs_f64());
                     let answered = question.answer(|| {
-                        kept = side.is_safe();
+                        kept = side.may_let_go();
                         kept
                     });
                     answered.map_err(io_error("answer CRIU"))?;

@@ -82,3 +82,14 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
+
+impl Event {
+    /// The events of a log. A last line without an end is left out: it may be half written just now.
+    ///
+    /// # Errors
+    /// When a line is no event.
+    pub fn in_log(log: &str) -> serde_json::Result<Vec<Self>> {
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        whole.lines().map(serde_json::from_str).collect()
+    }
+}

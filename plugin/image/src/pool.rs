@@ -20,6 +20,9 @@ use std::thread::JoinHandle;
 /// Most threads of one pool.
 const THREADS_MAX: usize = 16;
 
+/// So many chunks may at least be under way: what comes from CRIU waits for nobody, and the session is frozen no longer.
+const IN_FLIGHT_MIN: usize = 64;
+
 /// How many threads work on chunks: one per core that this process may use.
 pub(crate) fn thread_count() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
@@ -94,7 +97,7 @@ impl Pool {
             spare: Mutex::default(),
             flusher: Flusher::start(Arc::clone(&pace))?,
             pace,
-            in_flight_max: 4 * count + 8,
+            in_flight_max: (4 * count + 8).max(IN_FLIGHT_MIN),
         });
         let mut pool = Self { shared, threads: Vec::with_capacity(count) };
         for _ in 0..count {

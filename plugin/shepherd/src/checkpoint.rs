@@ -117,7 +117,7 @@ pub fn take(
             packer,
             packing: None,
             trees: Vec::new(),
-            pack_s: 0.0,
+            dumped: Instant::now(),
             outcome: None,
         };
         walk.go(&criu, &dump)
@@ -151,15 +151,16 @@ struct Walk<'scope, 'env> {
     /// Once the session is frozen.
     packing: Option<Packing<'scope>>,
     trees: Vec<PrivateTree>,
-    pack_s: f64,
+    /// When CRIU had dumped everything.
+    dumped: Instant,
     /// What came of the frozen moment, once it came.
     outcome: Option<Result<Frozen, CheckpointError>>,
 }
 
 /// What is done while the tasks are frozen and all is dumped.
 enum Frozen {
-    /// Everything is staged: the image is committed when the tasks run again.
-    Staged(Box<StagedImage>),
+    /// Everything is read: the rest of the image is written, and committed, when the tasks run again.
+    Read(Box<Packer>),
     /// The image is safe: the tasks may end.
     Committed(Box<CommittedImage>),
 }
@@ -173,11 +174,11 @@ impl DumpSide for Walk<'_, '_> {
         packer.file(name, pipe);
     }
 
-    fn is_safe(&mut self) -> bool {
+    fn may_let_go(&mut self) -> bool {
         let frozen = self.while_frozen();
-        let safe = frozen.is_ok();
+        let done = frozen.is_ok();
         self.outcome = Some(frozen);
-        safe
+        done
     }
 }
 
@@ -187,6 +188,7 @@ impl Walk<'_, '_> {
     fn go(&mut self, criu: &Criu<'_>, dump: &Dump) -> Result<CommittedImage, CheckpointError> {
         let result = criu.dump(dump, self);
         let Some(outcome) = self.outcome.take() else {
+            let _ = self.packing.take().map(Packing::finish);
             // CRIU fails when its files are not taken; then that is the reason.
             self.packer.take().map_or(Ok(()), |mut packer| packer.wait())?;
             return Err(result.err().unwrap_or(CriuError::NotKept).into());
@@ -198,27 +200,25 @@ impl Walk<'_, '_> {
         self.report(Step::Freeze, report.frozen_s, self.facts.resident_bytes);
         match frozen {
             Frozen::Committed(image) => Ok(*image),
-            Frozen::Staged(staged) => self.commit(*staged),
+            Frozen::Read(packer) => self.commit(packer.finish()?),
         }
     }
 
     fn while_frozen(&mut self) -> Result<Frozen, CheckpointError> {
-        let started = Instant::now();
+        self.dumped = Instant::now();
         let mut packer = self.packer.take().ok_or(CheckpointError::Internal("nothing is staged"))?;
         self.trees = self.folders(&mut packer)?;
-        let staged = packer.finish()?;
-        self.pack_s = started.elapsed().as_secs_f64();
         if self.leave_running {
-            return Ok(Frozen::Staged(Box::new(staged)));
+            return Ok(Frozen::Read(Box::new(packer)));
         }
-        self.commit(staged).map(Box::new).map(Frozen::Committed)
+        self.commit(packer.finish()?).map(Box::new).map(Frozen::Committed)
     }
 
     fn commit(&self, staged: StagedImage) -> Result<CommittedImage, CheckpointError> {
-        let started = Instant::now();
+        let (pack_s, started) = (self.dumped.elapsed().as_secs_f64(), Instant::now());
         let image = staged.commit(self.origin(), self.state())?;
         let stored_bytes = image.manifest().stored_bytes();
-        self.report(Step::Pack, self.pack_s, stored_bytes);
+        self.report(Step::Pack, pack_s, stored_bytes);
         self.report(Step::Commit, started.elapsed().as_secs_f64(), stored_bytes);
         Ok(image)
     }
@@ -227,7 +227,7 @@ impl Walk<'_, '_> {
     /// still open, perhaps in one of these very folders, they are packed again.
     fn folders(&mut self, packer: &mut Packer) -> Result<Vec<PrivateTree>, CheckpointError> {
         let early = self.packing.take().map(Packing::finish).transpose();
-        packer.wait()?;
+        packer.wait_read();
         if let Some(folders) = early? {
             if !packer.has_links() {
                 return Ok(folders);

@@ -5,8 +5,10 @@ use crate::checkpoint::CheckpointError;
 use stasis_capsule::{open_files, stream};
 use stasis_contract::Compression;
 use stasis_image::{StageError, StagedImage};
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::Read;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -26,6 +28,9 @@ pub struct Packer {
     remaps: bool,
     compression: Compression,
     threads: Vec<JoinHandle<Result<(), StageError>>>,
+    /// Held by each thread while it reads from CRIU.
+    reading: Option<Sender<Infallible>>,
+    all_read: Receiver<Infallible>,
     /// What failed first.
     failure: Option<CheckpointError>,
 }
@@ -33,12 +38,15 @@ pub struct Packer {
 impl Packer {
     /// Packs into this image.
     pub fn new(staged: StagedImage, compression: Compression) -> Self {
+        let (reading, all_read) = channel();
         Self {
             staged: Arc::new(staged),
             small: Arc::default(),
             remaps: false,
             compression,
             threads: Vec::new(),
+            reading: Some(reading),
+            all_read,
             failure: None,
         }
     }
@@ -53,7 +61,8 @@ impl Packer {
         self.remaps |= name == open_files::REMAPS;
         let (staged, small, compression) =
             (Arc::clone(&self.staged), Arc::clone(&self.small), self.compression);
-        let pack = move || pack(name, pipe, &small, &staged, compression);
+        let reading = self.reading.clone();
+        let pack = move || pack(name, pipe, &small, &staged, compression, reading);
         match Builder::new().name("stasis-pack".into()).spawn(pack) {
             Ok(thread) => self.threads.push(thread),
             Err(source) => drop(self.failure.get_or_insert(CheckpointError::Threads(source))),
@@ -76,13 +85,21 @@ impl Packer {
         }
     }
 
-    /// Waits until every file has ended.
+    /// Waits until every file has been read, or its thread has failed; some may not be written yet. No further file may
+    /// begin after that.
+    pub fn wait_read(&mut self) {
+        self.reading = None;
+        // Nothing is ever sent: this ends when the last thread has let go.
+        let _ = self.all_read.recv();
+    }
+
+    /// Waits until every file is written.
     pub fn wait(&mut self) -> Result<(), CheckpointError> {
         self.join(|_| true);
         self.failure.take().map_or(Ok(()), Err)
     }
 
-    /// Whether CRIU has made names for files that are open and have been deleted. Known once every file has ended.
+    /// Whether CRIU has made names for files that are open and have been deleted. Known once every file has been read.
     pub fn has_links(&self) -> bool {
         let small = self.small.lock().unwrap_or_else(PoisonError::into_inner);
         self.remaps && small.get(open_files::REMAPS).is_none_or(|remaps| open_files::has_links(remaps))
@@ -104,6 +121,7 @@ fn pack(
     small: &Mutex<Files>,
     staged: &StagedImage,
     compression: Compression,
+    reading: Option<Sender<Infallible>>,
 ) -> Result<(), StageError> {
     let mut content = Vec::new();
     let read = pipe.by_ref().take(SMALL_BYTES + 1).read_to_end(&mut content);
@@ -113,5 +131,8 @@ fn pack(
         return Ok(());
     }
     stream::widen(&pipe);
-    staged.add(&name, compression, content[..].chain(pipe)).map(drop)
+    let mut file = staged.file(&name, compression)?;
+    file.pour(content[..].chain(pipe))?;
+    drop(reading);
+    file.finish().map(drop)
 }

@@ -3,7 +3,7 @@
 
 use super::cluster::{Cluster, Discipline, Request};
 use crate::engine::queue::Queue;
-use stasis_workloads::{Job, TraceError};
+use stasis_workloads::{Job, JobStatus, TraceError};
 
 /// What became of one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,26 +83,26 @@ fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     }
 }
 
+/// A job of which no more is said than a queue has to know; what is asked of it is by hand or by a formula.
+pub(crate) fn job(id: u64, submit_ns: u64, run_ns: u64, requested_ns: u64, processors: u32) -> Job {
+    Job {
+        id,
+        submit_ns,
+        run_ns,
+        requested_ns,
+        wait_ns: None,
+        processors,
+        memory_bytes: 0,
+        user: 0,
+        partition: 0,
+        status: JobStatus::Completed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use stasis_workloads::JobStatus;
-
-    fn job(id: u64, submit_ns: u64, run_ns: u64, requested_ns: u64, processors: u32) -> Job {
-        Job {
-            id,
-            submit_ns,
-            run_ns,
-            requested_ns,
-            wait_ns: None,
-            processors,
-            memory_bytes: 0,
-            user: 0,
-            partition: 0,
-            status: JobStatus::Completed,
-        }
-    }
 
     fn starts(jobs: &[Job], cores: u32, discipline: Discipline) -> Vec<(u64, u64)> {
         let mut found = Vec::new();

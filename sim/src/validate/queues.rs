@@ -2,13 +2,13 @@
 //! hand.
 
 use super::{Check, Report};
-use crate::model::batch::simulate;
+use crate::model::batch::{job, simulate};
 use crate::model::cluster::Discipline;
 use crate::replicate::RunError;
 use crate::statistics::estimate;
 use rayon::prelude::*;
 use stasis_workloads::streams::{Purpose, stream};
-use stasis_workloads::{Job, JobStatus, Law, NS_PER_S};
+use stasis_workloads::{Job, Law, NS_PER_S};
 
 const ARRIVAL: Purpose = Purpose::named("validate/arrival");
 const SERVICE: Purpose = Purpose::named("validate/service");
@@ -63,21 +63,6 @@ fn mean_wait_s(servers: u32, load: f64, run: u64) -> Result<f64, RunError> {
         }
     })?;
     Ok(total_s / count)
-}
-
-fn job(id: u64, submit_ns: u64, run_ns: u64, requested_ns: u64, processors: u32) -> Job {
-    Job {
-        id,
-        submit_ns,
-        run_ns,
-        requested_ns,
-        wait_ns: None,
-        processors,
-        memory_bytes: 0,
-        user: 0,
-        partition: 0,
-        status: JobStatus::Completed,
-    }
 }
 
 /// Jobs (submitted, run, requested, processors) on ten processors, all times in seconds, and their starts.

@@ -39,9 +39,7 @@ impl<'a> Walk<'a> {
     /// All events so far.
     pub fn events(&self) -> Vec<Event> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        // The last line may be half written just now.
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        Event::in_log(&text).unwrap_or_default()
     }
 
     /// Fails if Stasis has nothing to tell of the job, which runs.

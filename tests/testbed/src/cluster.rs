@@ -361,6 +361,20 @@ pub fn down(name: &str) -> Result<()> {
     if remains.is_empty() { Ok(()) } else { Err(Error::Remains { name: name.to_owned(), remains }) }
 }
 
+/// Takes down the clusters that are called `prefix` and the pid of a process that is gone: it was killed before it could
+/// do so itself. What cannot be removed is told on standard error: it is in nobody's way.
+pub fn down_abandoned(prefix: &str) {
+    let is_dead = |name: &String| {
+        let pid = name.strip_prefix(prefix).and_then(|pid| pid.parse::<u32>().ok());
+        pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    };
+    for name in Folder::names().into_iter().filter(is_dead) {
+        if let Err(error) = down(&name) {
+            eprintln!("{name} could not be taken down: {error}");
+        }
+    }
+}
+
 /// The host's end of the cable to the cluster's switch. At most 15 bytes fit.
 fn host_link(folder: &Folder) -> String {
     format!("stb-{}", folder.hash())

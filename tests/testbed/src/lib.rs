@@ -39,7 +39,7 @@ mod spec;
 mod state;
 mod wait;
 
-pub use cluster::{Cluster, NodeStatus, Status, down};
+pub use cluster::{Cluster, NodeStatus, Status, down, down_abandoned};
 pub use command::Output;
 pub use error::{Error, Result};
 pub use jobs::{Job, JobId};

@@ -47,8 +47,17 @@ pub(crate) struct Folder {
 impl Folder {
     /// The folder of the cluster with this name, made or not.
     pub(crate) fn of(name: &str) -> Self {
-        let base = std::env::var_os("STASIS_TESTBED_DIR").map(PathBuf::from);
-        Self { path: base.unwrap_or_else(|| "/var/lib/stasis-testbed".into()).join(name) }
+        Self { path: Self::base().join(name) }
+    }
+
+    /// The names of all clusters that there are, whole or not.
+    pub(crate) fn names() -> Vec<String> {
+        let folders = fs::read_dir(Self::base()).into_iter().flatten().flatten();
+        folders.filter_map(|folder| folder.file_name().into_string().ok()).collect()
+    }
+
+    fn base() -> PathBuf {
+        std::env::var_os("STASIS_TESTBED_DIR").map_or_else(|| "/var/lib/stasis-testbed".into(), PathBuf::from)
     }
 
     pub(crate) fn path(&self) -> &Path {
