@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use stasis_contract::{Event, Manifest, Step};
 use stasis_testbed::artifacts::{self, HOOKS};
 use stasis_testbed::{Cluster, ClusterSpec, JobId, wait_for};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Whose session is measured.

@@ -93,3 +93,18 @@ impl Event {
         whole.lines().map(serde_json::from_str).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_read_up_to_its_last_whole_line() {
+        let line = r#"{"at_unix_ms":7,"job_id":1,"restart_count":0,"node":"n1","step":"start"}"#;
+        let steps = |log: &str| Event::in_log(log).map(|events| events.len()).ok();
+        assert_eq!(steps(""), Some(0));
+        assert_eq!(steps(&line[..20]), Some(0), "it has only begun");
+        assert_eq!(steps(&format!("{line}\n{line}\n{}", &line[..20])), Some(2));
+        assert_eq!(steps(&format!("{line}\nno event\n")), None);
+    }
+}

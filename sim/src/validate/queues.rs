@@ -8,7 +8,7 @@ use crate::replicate::RunError;
 use crate::statistics::estimate;
 use rayon::prelude::*;
 use stasis_workloads::streams::{Purpose, stream};
-use stasis_workloads::{Job, Law, NS_PER_S};
+use stasis_workloads::{Law, NS_PER_S};
 
 const ARRIVAL: Purpose = Purpose::named("validate/arrival");
 const SERVICE: Purpose = Purpose::named("validate/service");
