@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use stasis_contract::{Event, Step};
 use stasis_testbed::{Cluster, Job, JobId, Node, Output, wait_for, wait_until};
@@ -202,15 +202,10 @@ impl<'a> Pair<'a> {
         images
     }
 
-    /// Lets a pending job start, but not within the second in which its last run ended: the node would take the
-    /// launch's credential for the one that was revoked then, and fail the job.
+    /// Lets a pending job of alice's start.
     #[track_caller]
     pub fn start_now(&self, job: JobId) {
-        let second = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let ended = second();
-        let next = || Ok((second() > ended).then_some(()));
-        wait_for("the next second", Duration::from_secs(5), next).unwrap();
-        self.run("ctl", "alice", &["scontrol", "update", &format!("JobId={job}"), "StartTime=now"]);
+        self.cluster.start_now("alice", job).unwrap();
     }
 
     /// Cancels a job and waits until it is off its nodes.

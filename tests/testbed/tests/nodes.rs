@@ -86,8 +86,7 @@ fn a_job_in_high_preempts_one_in_low_which_is_told_and_requeued() {
 
     // The requeued job waits two minutes unless its owner asks for now.
     cluster.wait_job_state(low, "PENDING", SOON).unwrap();
-    let now = ["scontrol", "update", &format!("JobId={low}"), "StartTime=now"];
-    cluster.exec("ctl", "alice", &now).unwrap().checked("start the job now").unwrap();
+    cluster.start_now("alice", low).unwrap();
     wait_output(&cluster, low, "began 1");
     assert_eq!(cluster.job(low).unwrap().restarts(), 1);
     cluster.cancel(low).unwrap();
