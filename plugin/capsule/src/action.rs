@@ -1,7 +1,7 @@
 //! CRIU's action scripts: the moments of a dump or a restore at which CRIU waits for somebody.
 //!
 //! CRIU runs the helper with the name of the moment in its environment. At `post-dump` everything is written and
-//! the tasks are still frozen: the shepherd is asked over a socket whether the image is safe, and only its yes
+//! the tasks are still frozen: the shepherd is asked over a socket whether they may be let go, and only its yes
 //! lets CRIU end the tasks; a no, or a shepherd that is gone, lets them go on. At `post-restore` the tasks are
 //! back but do not run yet: connections to the outside are destroyed.
 
@@ -44,7 +44,7 @@ fn ask() -> io::Result<bool> {
     Ok(answer == [YES])
 }
 
-/// The shepherd's side: where the question whether the image is safe arrives.
+/// The shepherd's side: where the question whether the tasks may be let go arrives.
 #[derive(Debug)]
 pub(crate) struct Question {
     listener: UnixListener,

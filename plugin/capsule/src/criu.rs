@@ -123,12 +123,12 @@ pub trait DumpSide {
 }
 
 impl Criu<'_> {
-    /// Dumps the session, file by file, to `side`. While all is written and the tasks are still frozen, it is asked
-    /// whether the image is safe; when it is, the tasks end (or go on, with `leave_running`), else they go on as if
-    /// nothing had been.
+    /// Dumps the session, file by file, to `side`. While CRIU has written all and the tasks are still frozen, it is asked
+    /// whether they may be let go; if so, they end (or go on, with `leave_running`), else they go on as if nothing had
+    /// been.
     ///
     /// # Errors
-    /// [`CriuError::NotKept`] when the image was not safe; otherwise what went wrong. The session goes on in any case.
+    /// [`CriuError::NotKept`] when they were not let go; otherwise what went wrong. The session goes on in any case.
     pub fn dump(&self, dump: &Dump, side: &mut dyn DumpSide) -> Result<DumpReport, CriuError> {
         let question = Question::listen(self.folder).map_err(io_error("listen for CRIU"))?;
         let mut stream = Stream::of_dump(self.folder).map_err(io_error("listen for CRIU"))?;
@@ -245,7 +245,7 @@ fn quiet(command: &mut std::process::Command) -> &mut std::process::Command {
 enum Wake {
     /// It asks for a pipe.
     Stream,
-    /// It asks whether the image is safe.
+    /// It asks whether the tasks may be let go.
     Question,
     /// It has ended.
     Ended,

@@ -122,6 +122,11 @@ impl Capsule {
         self.init
     }
 
+    /// Where the node finds a path of the capsule's.
+    pub fn seen_from_node(&self, path: &Path) -> PathBuf {
+        format!("/proc/{}/root{}", self.init, path.display()).into()
+    }
+
     /// The capsule's namespaces.
     pub fn namespaces(&self) -> &Namespaces {
         &self.namespaces

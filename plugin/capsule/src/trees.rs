@@ -59,9 +59,8 @@ impl Contents {
     /// # Errors
     /// When it cannot be read.
     pub fn of(capsule: &Capsule, folder: &Path) -> Result<Self, TreeError> {
-        let outside = format!("/proc/{}/root{}", capsule.init_pid(), folder.display());
         let mut names = Vec::new();
-        for entry in fs::read_dir(outside).map_err(io_error(folder))? {
+        for entry in fs::read_dir(capsule.seen_from_node(folder)).map_err(io_error(folder))? {
             names.extend(entry.map_err(io_error(folder))?.file_name().as_bytes());
             names.push(0);
         }

@@ -96,9 +96,9 @@ fn unpack(
 
 /// The reaper's folder is root's, but archives are unpacked as the user.
 fn open_to_user(capsule: &Capsule, handover: &Handover) -> anyhow::Result<()> {
-    let path = format!("/proc/{}/root{CAPSULE_DIR}", capsule.init_pid());
+    let path = capsule.seen_from_node(Path::new(CAPSULE_DIR));
     let (uid, gid) = (Uid::from_raw(handover.uid), Gid::from_raw(handover.gid));
-    chown(path.as_str(), Some(uid), Some(gid)).context(path)
+    chown(&path, Some(uid), Some(gid)).with_context(|| path.display().to_string())
 }
 
 fn user(handover: &Handover) -> Identity {

@@ -83,7 +83,7 @@ fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     }
 }
 
-/// A job of which no more is said than a queue has to know; what is asked of it is by hand or by a formula.
+/// A job of which nothing is given but what a queue looks at, for validation and tests.
 pub(crate) fn job(id: u64, submit_ns: u64, run_ns: u64, requested_ns: u64, processors: u32) -> Job {
     Job {
         id,
